@@ -30,24 +30,36 @@ SENDS_AT_ONCE: Final = 100
 wakes a process of this machine. The bytes for the others are queued at once, which keeps their order, and are
 sent in the next rounds: nobody waits for a room of thousands."""
 
-SENDING_SLICE_S: Final = 0.0005
-"""Seconds of a round in which bytes are sent that were queued for it."""
-
 A_FEW: Final = 16
 """Outboxes to which the same bytes are always sent at once."""
 
+SENDING_SLICE_S: Final = 0.0005
+"""Seconds of a round in which bytes are sent that were queued for it."""
+
+SENDS_IN_TURN: Final = 16
+"""Sends of one fan-out, before it is the turn of another one."""
+
+
+class _Deferred:
+    """The outboxes of one fan-out that wait for a later round, and what is to be called after the last."""
+
+    __slots__ = ("callbacks", "outboxes")
+
+    def __init__(self) -> None:
+        self.outboxes: deque[Any] = deque()
+        self.callbacks: list[Callable[[], None]] = []
+
 
 class FanOut:
-    """Offers the same bytes to many outboxes. `waiting`: those whose bytes are sent in a later round."""
+    """Offers the same bytes to many outboxes. `deferred`: how many fan-outs have taken several rounds."""
 
     def __init__(self, loop: EventLoop, clock: Clock) -> None:
-        self.waiting: deque[Any] = deque()
+        self.deferred = 0
         self._loop = loop
         self._now = clock.monotonic
         self._round = -1  # the loop's, for which `_left` counts
         self._left = SENDS_AT_ONCE
-        self._deferred = 0  # outboxes, since the start
-        self._marks: deque[tuple[int, Callable[[], None]]] = deque()  # by their value of `_deferred`
+        self._waiting: deque[_Deferred] = deque()  # in the order of their turns
 
     def offer(self, outboxes: Collection[Any], chunk: bytes) -> Sequence[Any]:
         """Offer `chunk` to every outbox; return those that did not accept it.
@@ -81,8 +93,8 @@ class FanOut:
         return refused or ()
 
     def when_sent(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once what waits now has been sent, as far as the peers read."""
-        self._marks.append((self._deferred, callback))
+        """Call `callback` once what was deferred last has been sent, as far as the peers read."""
+        self._waiting[-1].callbacks.append(callback)
 
     def _sends_left(self, count: int) -> int:
         """Return how many of `count` sends may be done in this round."""
@@ -97,15 +109,16 @@ class FanOut:
         """Queue `chunk` for a later round; return the outboxes that did not accept it."""
         now = self._now()
         refused = []
-        waiting = self.waiting
-        if not waiting:
+        self.deferred += 1
+        if not self._waiting:
             self._loop.run_next_round(self._send_waiting)
+        deferred = _Deferred()
+        self._waiting.append(deferred)
         for outbox in outboxes:
             try:
                 if outbox.queue is None:
                     outbox.defer(chunk, now)
-                    waiting.append(outbox)
-                    self._deferred += 1
+                    deferred.outboxes.append(outbox)
                 elif not outbox.offer(chunk):
                     refused.append(outbox)
             except Exception as error:  # noqa: BLE001  as above
@@ -113,19 +126,25 @@ class FanOut:
         return refused
 
     def _send_waiting(self) -> None:
-        """Send to some outboxes, for one time slice."""
-        waiting = self.waiting
+        """Send to some outboxes, for one time slice; the fan-outs have turns."""
+        waiting = self._waiting
         slice_ends_at = self._now() + SENDING_SLICE_S
-        self._round, self._left = self._loop.polls.iteration, 0  # nobody else in this round
-        while waiting:
-            waiting.popleft().uncork()
-            if self._now() > slice_ends_at:
-                break
-        sent = self._deferred - len(waiting)
-        while self._marks and self._marks[0][0] <= sent:
-            self._marks.popleft()[1]()
-        if waiting:
-            self._loop.run_next_round(self._send_waiting)
+        self._round, self._left = self._loop.polls.iteration, 0  # these are the sends of this round
+        try:
+            while waiting:
+                waiting.rotate(-1)
+                deferred = waiting[-1]
+                for _ in range(min(SENDS_IN_TURN, len(deferred.outboxes))):
+                    deferred.outboxes.popleft().uncork()
+                if not deferred.outboxes:
+                    waiting.pop()
+                    for callback in deferred.callbacks:
+                        callback()
+                if self._now() > slice_ends_at:
+                    break
+        finally:
+            if waiting:
+                self._loop.run_next_round(self._send_waiting)
 
 
 def _next_write(queue: list[Any]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from chat_server.net.outbox import (
     COALESCE_BYTES,
     SENDING_SLICE_S,
     SENDS_AT_ONCE,
+    SENDS_IN_TURN,
     FanOut,
     Outbox,
 )
@@ -254,8 +255,8 @@ class Crowd:
         self.loop = LoopPlayer()
         self.fan = FanOut(self.loop, self.peers[0])
 
-    def send_takes(self, seconds: float) -> None:
-        """Let the clock advance by `seconds` with each look at it, of which there is one a send."""
+    def looks_take(self, seconds: float) -> None:
+        """Let the clock advance by `seconds` with each look at it: one in each turn of a fan-out."""
         now = itertools.count()
         self.peers[0].monotonic = lambda: next(now) * seconds  # type: ignore[method-assign]
         self.fan = FanOut(self.loop, self.peers[0])
@@ -269,9 +270,9 @@ class Crowd:
 
 
 def test_many_get_their_bytes_in_later_rounds_in_order() -> None:
-    # Given a room that takes three rounds, and an answer to its last member, which comes after the message
-    crowd = Crowd(2 * SENDS_AT_ONCE + 50)
-    crowd.send_takes(SENDING_SLICE_S / (SENDS_AT_ONCE - 1))
+    # Given a room that takes some rounds, and an answer to its last member, which comes after the message
+    crowd = Crowd(SENDS_AT_ONCE + 9 * SENDS_IN_TURN)
+    crowd.looks_take(SENDING_SLICE_S / 3)  # four turns are more than a slice
     last = crowd.peers[-1]
     done: list[int] = []
     crowd.offer(b"message ")
@@ -280,16 +281,43 @@ def test_many_get_their_bytes_in_later_rounds_in_order() -> None:
     assert crowd.having(b"message ") == SENDS_AT_ONCE
     assert last.outbox.queued_bytes == len(b"message answer")
     # When the rounds go by
-    crowd.loop.run_timers()
-    assert (crowd.having(b"message "), done) == (2 * SENDS_AT_ONCE, [])
+    for turns in (4, 8):
+        crowd.loop.run_timers()
+        assert (crowd.having(b"message "), done) == (SENDS_AT_ONCE + turns * SENDS_IN_TURN, [])
     crowd.loop.run_timers()
     # Then everybody has it once, in order, and nothing is left
-    assert done == [2 * SENDS_AT_ONCE + 49]
+    assert done == [len(crowd.peers) - 1]
     assert last.received == b"message answer"
     assert last.sent == [len(b"message answer")]  # in one send
     assert not crowd.loop.timers
-    assert not crowd.fan.waiting
+    assert not crowd.fan._waiting
     assert all(peer.outbox.queue is None for peer in crowd.peers)
+
+
+def test_fan_outs_that_wait_have_turns() -> None:
+    # Given a message to thousands, and one to a room that is not small, in the same round
+    crowd, room = Crowd(30 * SENDS_AT_ONCE), Crowd(A_FEW + 1)
+    crowd.looks_take(SENDING_SLICE_S / 3)
+    crowd.offer(b"to thousands")
+    crowd.fan.offer(dict.fromkeys(peer.outbox for peer in room.peers), b"to some")
+    assert room.having(b"to some") == 0
+    # Then the room has it in the next round
+    crowd.loop.run_timers()
+    assert room.having(b"to some") == A_FEW + 1
+    assert crowd.having(b"to thousands") < 2 * SENDS_AT_ONCE
+
+
+def test_fan_out_goes_on_after_a_callback_that_raises() -> None:
+    crowd, others = Crowd(SENDS_AT_ONCE + 1), Crowd(2 * SENDS_AT_ONCE)
+    crowd.looks_take(SENDING_SLICE_S)
+    crowd.offer(b"one")
+    crowd.fan.when_sent(lambda: 1 // 0)  # type: ignore[arg-type]
+    crowd.fan.offer(dict.fromkeys(peer.outbox for peer in others.peers), b"two")
+    with pytest.raises(ZeroDivisionError):
+        crowd.loop.run_timers()
+    while crowd.loop.timers:
+        crowd.loop.run_timers()
+    assert others.having(b"two") == 2 * SENDS_AT_ONCE
 
 
 def test_messages_that_follow_while_many_wait_go_in_one_send() -> None:

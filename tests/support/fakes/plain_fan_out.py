@@ -7,7 +7,7 @@ from typing import Any
 class PlainFanOut:
     """The core's port `FanOut`."""
 
-    waiting: tuple[object, ...] = ()
+    deferred = 0
 
     def offer(self, outboxes: Collection[Any], chunk: bytes, /) -> list[Any]:
         """Offer `chunk` to all; return those that did not take it."""

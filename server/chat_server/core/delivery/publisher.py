@@ -120,13 +120,14 @@ class Publisher:
             commit_tally[took_us] = commit_tally.get(took_us, 0) + 1
             if room_stats is not None and room_stats.accept_to_commit is not None:
                 room_stats.accept_to_commit[took_us] = room_stats.accept_to_commit.get(took_us, 0) + 1
-        clock = self._clock.monotonic
+        clock, fan_out = self._clock.monotonic, self._fan_out
         sent_tally = stats.commit_to_sent
         for room, events in by_room.items():
             try:
                 if not room.members and room.pair is not None:
                     senders = dict.fromkeys(message.author for message in messages if message.room is room)
                     self._reopen_for_late_messages(room, events, senders)
+                deferred = fan_out.deferred
                 deliveries, sent = room.publish(events)
             except Exception as error:  # noqa: BLE001  a bug in one room must not stop the others
                 self._observers.delivery_failed(error)
@@ -136,8 +137,8 @@ class Publisher:
             room_stats = rooms.get(room.name) or stats.room_stats(room.name)
             room_stats.messages += len(events)
             room_stats.deliveries += deliveries
-            if self._fan_out.waiting:
-                self._fan_out.when_sent(partial(self._record_sent, room.name, committed))
+            if fan_out.deferred != deferred:
+                fan_out.when_sent(partial(self._record_sent, room.name, committed))
                 continue
             took_us = microseconds(clock() - committed)
             sent_tally[took_us] = sent_tally.get(took_us, 0) + 1

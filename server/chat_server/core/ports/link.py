@@ -6,7 +6,7 @@ All other methods MUST NOT switch: the ordering of messages depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence, Sized
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from chat_protocol.errors import ByeReason
@@ -44,8 +44,8 @@ class FanOut(Protocol):
     """Many outboxes. MUST NOT block, raise, or switch greenlets."""
 
     @property
-    def waiting(self) -> Sized:
-        """The outboxes that have accepted bytes which are to be sent in a later round of the loop."""
+    def deferred(self) -> int:
+        """How often, since the start, some outboxes have accepted bytes that are sent in later rounds."""
 
     def offer(self, outboxes: Collection[Outbox], chunk: bytes, /) -> Sequence[Outbox]:
         """Offer the same bytes to many outboxes, return those that did not accept them.
@@ -54,7 +54,7 @@ class FanOut(Protocol):
         """
 
     def when_sent(self, callback: Callable[[], None], /) -> None:
-        """Call `callback` once what waits now has been sent, as far as the peers read."""
+        """Call `callback` once what was deferred last has been sent, as far as the peers read."""
 
 
 class Signal(Protocol):
