@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from chat_server.core.ports.clock import Clock
     from chat_server.net.event_loop import EventLoop
 
-TIME_SLICE_S: Final = 0.001
-"""Seconds of a round in which commands may begin: of connections that are ready, and of those that queue."""
+TIME_SLICE_S: Final = 0.005
+"""Seconds of a round in which commands may begin: of connections that are ready, and of those that queue.
+With 1 ms, a message of 200 clients that write to each other without a pause was a quarter dearer."""
 
 FIRST_READ_BYTES: Final = 4096
 """Bytes of the first read of a connection: for those of connections that come and go, nobody has to pay."""

@@ -44,7 +44,8 @@ def test_long_paste_is_sent_as_several_messages(server: Any, terminal: Any) -> N
         ann.see("long> ")
         ann.paste("word " * 2000)
         ann.type(ENTER)
-        ann.see("sent as 2")
+        # The echo, of more lines than the screen has, may have scrolled it away.
+        ann.until(lambda: "sent as 2" in ann.raw, "'sent as 2'")
         assert (last_message(bob) + " " + last_message(bob)).split() == ["word"] * 2000
         ann.paste("\n".join(["x" * 2500] * 4))
         ann.type(ENTER)
