@@ -67,7 +67,7 @@ class Polls(Protocol):
 
 
 class EventLoop(Protocol):
-    """What a connection waits in. Only `wait` and `sleep`, and `wait` of an event, switch greenlets."""
+    """What a connection waits in. Only `wait`, also of events and switches, and `sleep` switch greenlets."""
 
     @property
     def polls(self) -> Polls:

@@ -1,21 +1,17 @@
 """The outbox of a connection: sends bytes at once as far as the peer reads, queues the rest in order.
 
-MUST NOT block, switch greenlets, raise, or change the members of a room. `FanOut` runs in the middle of a
+MUST NOT block, switch greenlets, raise, or change the members of a room. `fan_out` runs in the middle of a
 room's delivery; a peer that is found stuck or gone, or whose transport has a bug, is dealt with later, in a
 callback of the loop: so nothing that a recipient raises stops the others.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from chat_server.core.ports.clock import Clock
     from chat_server.net.context import ConnectionContext
-    from chat_server.net.event_loop import EventLoop
     from chat_server.net.transport import Transport
 
 EV_WRITE: Final = 2  # libev's EV_WRITE
@@ -25,126 +21,31 @@ COALESCE_BYTES: Final = 64 * 1024
 """Queued chunks are joined up to this size and sent together; a longer one is sent alone."""
 
 
-SENDS_AT_ONCE: Final = 1000
-"""Sends of a round of the loop to more than a few outboxes: some 5 ms. The bytes for the others are queued at
-once, which keeps their order, and are sent in the next rounds: nobody waits for a room of thousands. With a
-tenth of it, rounds would be shorter, and a delivery in a room of a thousand a quarter dearer."""
+def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
+    """Offer `chunk` to every outbox; return those that did not accept it.
 
-A_FEW: Final = 16
-"""Outboxes to which the same bytes are always sent at once."""
-
-SENDING_SLICE_S: Final = 0.002
-"""Seconds of a round in which bytes are sent that were queued for it."""
-
-SENDS_IN_TURN: Final = 16
-"""Sends of one fan-out, before it is the turn of another one."""
-
-
-class _Deferred:
-    """The outboxes of one fan-out that wait for a later round, and what is to be called after the last."""
-
-    __slots__ = ("callbacks", "outboxes")
-
-    def __init__(self) -> None:
-        self.outboxes: deque[Any] = deque()
-        self.callbacks: list[Callable[[], None]] = []
-
-
-class FanOut:
-    """Offers the same bytes to many outboxes. `deferred`: how many fan-outs have taken several rounds."""
-
-    def __init__(self, loop: EventLoop, clock: Clock) -> None:
-        self.deferred = 0
-        self._loop = loop
-        self._now = clock.monotonic
-        self._round = -1  # the loop's, for which `_left` counts
-        self._left = SENDS_AT_ONCE
-        self._waiting: deque[_Deferred] = deque()  # in the order of their turns
-
-    def offer(self, outboxes: Collection[Any], chunk: bytes) -> Sequence[Any]:
-        """Offer `chunk` to every outbox; return those that did not accept it.
-
-        The hot loop: one `send` a member, and nothing else for members that keep up.
-        """
-        size = len(chunk)
-        refused: list[Any] | None = None
-        first: Iterable[Any] = outboxes
-        if len(outboxes) > A_FEW and (at_once := self._sends_left(len(outboxes))) < len(outboxes):
-            each = iter(outboxes)
-            first = list(islice(each, at_once))
-            refused = self._defer(each, chunk)
-        for outbox in first:
-            try:
-                if outbox.queue is None:
-                    try:
-                        sent = outbox.send(chunk)
-                    except BlockingIOError:
-                        sent = 0
-                    if sent != size:
-                        outbox.enqueue(chunk[sent:])
-                elif not outbox.offer(chunk):
-                    if refused is None:
-                        refused = []
-                    refused.append(outbox)
-            except OSError:
-                outbox.discard()
-            except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
-                outbox.fail(error)
-        return refused or ()
-
-    def when_sent(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once what was deferred last has been sent, as far as the peers read."""
-        self._waiting[-1].callbacks.append(callback)
-
-    def _sends_left(self, count: int) -> int:
-        """Return how many of `count` sends may be done in this round."""
-        polls = self._loop.polls.iteration
-        if polls != self._round:
-            self._round, self._left = polls, SENDS_AT_ONCE
-        at_once = min(self._left, count)
-        self._left -= at_once
-        return at_once
-
-    def _defer(self, outboxes: Iterable[Any], chunk: bytes) -> list[Any]:
-        """Queue `chunk` for a later round; return the outboxes that did not accept it."""
-        now = self._now()
-        refused = []
-        self.deferred += 1
-        if not self._waiting:
-            self._loop.run_next_round(self._send_waiting)
-        deferred = _Deferred()
-        self._waiting.append(deferred)
-        for outbox in outboxes:
-            try:
-                if outbox.queue is None:
-                    outbox.defer(chunk, now)
-                    deferred.outboxes.append(outbox)
-                elif not outbox.offer(chunk):
-                    refused.append(outbox)
-            except Exception as error:  # noqa: BLE001  as above
-                outbox.fail(error)
-        return refused
-
-    def _send_waiting(self) -> None:
-        """Send to some outboxes, for one time slice; the fan-outs have turns."""
-        waiting = self._waiting
-        slice_ends_at = self._now() + SENDING_SLICE_S
-        self._round, self._left = self._loop.polls.iteration, 0  # these are the sends of this round
+    The hot loop: one `send` a member, and nothing else for members that keep up.
+    """
+    size = len(chunk)
+    refused: list[Any] | None = None
+    for outbox in outboxes:
         try:
-            while waiting:
-                waiting.rotate(-1)
-                deferred = waiting[-1]
-                for _ in range(min(SENDS_IN_TURN, len(deferred.outboxes))):
-                    deferred.outboxes.popleft().uncork()
-                if not deferred.outboxes:
-                    waiting.pop()
-                    for callback in deferred.callbacks:
-                        callback()
-                if self._now() > slice_ends_at:
-                    break
-        finally:
-            if waiting:
-                self._loop.run_next_round(self._send_waiting)
+            if outbox.queue is None:
+                try:
+                    sent = outbox.send(chunk)
+                except BlockingIOError:
+                    sent = 0
+                if sent != size:
+                    outbox.enqueue(chunk[sent:])
+            elif not outbox.offer(chunk):
+                if refused is None:
+                    refused = []
+                refused.append(outbox)
+        except OSError:
+            outbox.discard()
+        except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
+            outbox.fail(error)
+    return refused or ()
 
 
 def _next_write(queue: list[Any]) -> tuple[int, int]:
@@ -270,15 +171,8 @@ class Outbox:
             self.queue = []
             self._corked = True
 
-    def defer(self, data: bytes, now: float) -> None:
-        """Queue `data` while nothing is queued, until `uncork`."""
-        self.queue = [data]
-        self.queued_bytes = len(data)
-        self.progress_at = now
-        self._corked = True
-
     def uncork(self) -> None:
-        """Send what was queued since `cork` or `defer`, in one piece."""
+        """Send what was queued since `cork`, in one piece."""
         if self._corked:
             self._corked = False
             self.flush()
@@ -325,7 +219,6 @@ class Outbox:
         self.closed = True
         self.queue = []
         self.queued_bytes = 0
-        self._corked = False
         self._unwatch()
         self._owner.on_drained()
 

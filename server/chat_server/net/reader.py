@@ -26,7 +26,7 @@ class ReadInterrupted(BaseException):
 
 
 class Reader:
-    """The waits of one greenlet. `start_reading` is called in it, before the others."""
+    """The waits of one greenlet. `_start_reading` is called in it, before the others."""
 
     __slots__ = ("_context", "_switch", "_waits", "_watcher", "host", "turn_key")
 

@@ -11,10 +11,11 @@ from chat_server.core.sessions.lifecycle import SessionEvent
 from chat_server.core.sessions.session import BaseSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from chat_protocol.dialects.base import Encoding
     from chat_server.core.delivery.room import Session
+    from chat_server.core.ports.link import Outbox as OutboxPort
     from support.core_stage.stage import Stage
 
 Frame = dict[str, Any]
@@ -56,6 +57,10 @@ class Outbox:
         """Let the peer take all that waits."""
         self.queued_bytes = 0
         self.drained()
+
+
+def fan_out(outboxes: Iterable[OutboxPort], chunk: bytes) -> list[OutboxPort]:
+    return [outbox for outbox in outboxes if not outbox.offer(chunk)]
 
 
 class Signal:

@@ -6,7 +6,7 @@ All other methods MUST NOT switch: the ordering of messages depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from chat_protocol.errors import ByeReason
@@ -40,21 +40,9 @@ class Outbox(Protocol):
         """When the peer last took queued bytes (monotonic seconds)."""
 
 
-class FanOut(Protocol):
-    """Many outboxes. MUST NOT block, raise, or switch greenlets."""
-
-    @property
-    def deferred(self) -> int:
-        """How often, since the start, some outboxes have accepted bytes that are sent in later rounds."""
-
-    def offer(self, outboxes: Collection[Outbox], chunk: bytes, /) -> Sequence[Outbox]:
-        """Offer the same bytes to many outboxes, return those that did not accept them.
-
-        The hot loop: one call per chunk, and no Python call per member.
-        """
-
-    def when_sent(self, callback: Callable[[], None], /) -> None:
-        """Call `callback` once what was deferred last has been sent, as far as the peers read."""
+FanOut = Callable[[Iterable[Outbox], bytes], Sequence[Outbox]]
+"""Offer the same bytes to many outboxes, return those that did not take them. The hot loop: one call per
+chunk, and no Python call per member."""
 
 
 class Signal(Protocol):
