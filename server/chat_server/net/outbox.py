@@ -153,6 +153,8 @@ class Outbox:
             return
         if self.queue is None:
             self.queue = []
+        if not self.queued_bytes:  # corked bytes count from now on, too
+            self.progress_at = self._context.clock.monotonic()
         self.queue.append(data)
         self.queued_bytes += len(data)
         if self._corked:

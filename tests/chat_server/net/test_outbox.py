@@ -223,3 +223,15 @@ def test_put_never_raises() -> None:
     peer.outbox.put(b"answer")
     assert peer.outbox.closed
     assert len(peer.later) == 1
+
+
+def test_peer_is_not_taken_for_stuck_while_its_answers_are_corked() -> None:
+    peer = Peer()
+    peer.room = 1000
+    peer.monotonic = lambda: 500.0  # type: ignore[method-assign]
+    peer.outbox.cork()
+    peer.outbox.put(b"answer")
+    assert peer.outbox.queued_bytes
+    assert peer.outbox.progress_at == 500.0
+    peer.outbox.uncork()
+    assert peer.received == b"answer"
