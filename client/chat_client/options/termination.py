@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from chat_client.options.exit_codes import ExitCode
@@ -25,6 +27,8 @@ class Termination:
 
     def __init__(self) -> None:
         self._received: int | None = None
+        self._wakeup_fd = -1
+        self._callback: Callable[[], None] | None = None
 
     def install(self) -> None:
         """Raise `Terminated` in the main thread when SIGHUP or SIGTERM arrives.
@@ -34,7 +38,27 @@ class Termination:
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
-        _nudge_main_thread()
+        self._wakeup_fd = _nudge_main_thread()
+
+    @contextmanager
+    def deferred(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` when a signal arrives, and raise `Terminated` at the end.
+
+        For an event loop, whose callbacks an exception would end in their middle.
+        """
+        self._callback = callback
+        try:
+            yield
+        finally:
+            self._callback = None
+            signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)  # the loop has replaced it
+            if self.received:
+                raise Terminated
+
+    @property
+    def received(self) -> bool:
+        """Whether a signal ends this process."""
+        return self._received is not None
 
     def note(self, number: int) -> None:
         """Note that a signal ends this process, and ignore further ones."""
@@ -49,11 +73,13 @@ class Termination:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.note(number)
-        raise Terminated
+        if self._callback is None:
+            raise Terminated
+        self._callback()
 
 
-def _nudge_main_thread() -> None:
-    """Let no signal wait for the next line or message.
+def _nudge_main_thread() -> int:
+    """Let no signal wait for the next line or message; return the descriptor to be set as wakeup fd.
 
     Python runs a handler when a system call returns, and is interrupted only if the signal arrives during the
     call: one that arrives just before would wait until the call returns by itself.
@@ -73,6 +99,7 @@ def _nudge_main_thread() -> None:
                     signal.pthread_kill(main, _NUDGE)
 
     threading.Thread(target=nudge, name="chat-client signals", daemon=True).start()
+    return write_end
 
 
 termination = Termination()

@@ -1,5 +1,7 @@
 """Opens the session of the interactive client: prompts for server and name if missing or rejected."""
 
+import asyncio
+
 from prompt_toolkit import PromptSession
 
 from chat_client.address import Address, parse_servers
@@ -8,6 +10,7 @@ from chat_client.errors import ConnectionFailed, Refused
 from chat_client.options.default_name import default_username
 from chat_client.options.settings import Settings
 from chat_client.options.state_folder import sessions_folder
+from chat_client.options.termination import termination
 from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 from chat_protocol.names import validate_name
@@ -92,7 +95,22 @@ def _ask_username() -> str:
 
 
 def _prompt_line(question: str) -> str:
-    return PromptSession[str]().prompt(question).strip()
+    session = PromptSession[str]()
+    app = session.app
+
+    def end_if_terminated() -> None:
+        if termination.received and app.future is not None and not app.future.done():
+            app.exit(exception=EOFError)
+
+    def schedule() -> None:
+        if app.loop is not None:
+            app.loop.call_soon_threadsafe(end_if_terminated)
+
+    with termination.deferred(schedule):
+        # pre_run: for a signal that arrives before there is a loop
+        return session.prompt(
+            question, pre_run=lambda: asyncio.get_running_loop().call_soon(end_if_terminated)
+        ).strip()
 
 
 def _print_line(sentence: str) -> None:

@@ -127,7 +127,7 @@ class GeventLoop:
     def run_next_round(self, callback: Callable[[], None], /) -> object:
         """Run `callback` in the next round, once the loop has polled its sockets."""
         timer: Any = self._new_timer(NEXT_ROUND_S)
-        timer.start(callback)
+        timer.start(callback, update=False)  # counted from the last poll: else up to 1 ms late
         return timer
 
     def timeout(self, seconds: float, /) -> AbstractContextManager[object]:
