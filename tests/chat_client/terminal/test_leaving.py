@@ -60,6 +60,23 @@ def test_hangup_while_it_asks_restores_the_terminal(server: Any, terminal: Any, 
     assert "Traceback" not in ann.raw
 
 
+def test_hangup_ends_no_callback_of_a_prompt(terminal: Any, tmp_path: Path) -> None:
+    # Given a signal in the middle of one: its loop would report an exception as its own fault
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "from prompt_toolkit.history import InMemoryHistory\n"
+        "load = InMemoryHistory.load_history_strings\n"
+        "def hang_up(self):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    yield from load(self)\n"
+        "InMemoryHistory.load_history_strings = hang_up\n"
+    )
+    ann = terminal(PYTHONPATH=str(tmp_path))
+    assert ann.exit_code() == 129
+    assert "Traceback" not in ann.raw
+    assert "Unhandled" not in ann.raw
+
+
 def test_start_after_a_crash_resumes_the_session(server: Any, terminal: Any, tmp_path: Path) -> None:
     with Client("crash-bob", server.address, rooms=["crash"]) as bob:
         with terminal("--server", server.address, "--username", "crash-ann", "--room", "crash") as ann:
