@@ -106,11 +106,11 @@ def _prompt_line(question: str) -> str:
         if app.loop is not None:
             app.loop.call_soon_threadsafe(end_if_terminated)
 
+    def begin() -> None:
+        asyncio.get_running_loop().call_soon(end_if_terminated)  # the signal came before there was a loop
+
     with termination.deferred(schedule):
-        # pre_run: for a signal that arrives before there is a loop
-        return session.prompt(
-            question, pre_run=lambda: asyncio.get_running_loop().call_soon(end_if_terminated)
-        ).strip()
+        return session.prompt(question, pre_run=begin).strip()
 
 
 def _print_line(sentence: str) -> None:

@@ -8,8 +8,14 @@ from typing import NamedTuple
 
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
-_OUTSIDE_STRING = re.compile(rb'["{}]')
-_INSIDE_STRING = re.compile(rb'["\\\n]')
+# What is skipped in one step. A backslash escapes the byte after it, but not a raw newline, which breaks the
+# string. Possessive: what was skipped is not tried again (and again, for each string).
+_IN_STRING = rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
+_STRING = rb'"' + _IN_STRING + rb'"'
+_FLAT_OBJECT = rb'\{[^"{}]*+(?:' + _STRING + rb'[^"{}]*+)*+\}'
+_INSIDE_STRING = re.compile(_IN_STRING)
+_OUTSIDE_STRING = re.compile(rb'[^"{}]*+(?:' + _STRING + rb'[^"{}]*+)*+')
+_INSIDE_OBJECT = re.compile(rb'[^"{}]*+(?:(?:' + _STRING + rb"|" + _FLAT_OBJECT + rb')[^"{}]*+)*+')
 # Between objects: white space, commas, the NULs of padded buffers, the RS of JSON text sequences (RFC 7464),
 # and the byte order mark of each of several files.
 _SEPARATORS = re.compile(rb"(?:[\s,\x00\x1e]|\xef\xbb\xbf)*")
@@ -130,24 +136,32 @@ class ObjectSplitter:
 
         Returns the offset, and whether the object ended there.
         """
+        end = len(held)
         while True:
-            found = (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(held, at)
-            if found is None:
-                return len(held), False
+            skipped = (
+                _INSIDE_STRING if self._in_string else _INSIDE_OBJECT if self._depth else _OUTSIDE_STRING
+            )
+            found = skipped.match(held, at)
+            assert found is not None  # it may be empty
             at = found.end()
-            match held[found.start()]:
-                case 0x5C:  # a backslash escapes the byte after it
-                    if at == len(held):
-                        return found.start(), False
-                    at += held[at] != 0x0A  # but not a raw newline, which breaks the string
+            if at == end:
+                return end, False
+            match held[at]:
+                case 0x5C:  # a backslash without the byte that it escapes
+                    if at + 1 == end:
+                        return at, False
+                    at += 1
                 case 0x0A:  # JSON strings contain no raw newline: this one was never closed
                     self._in_junk = True
-                    return found.start(), False
+                    return at, False
                 case 0x22:
                     self._in_string = not self._in_string
+                    at += 1
                 case 0x7B:
                     self._depth += 1
+                    at += 1
                 case _:
                     self._depth -= 1
+                    at += 1
                     if not self._depth:
                         return at, True

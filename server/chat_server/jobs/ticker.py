@@ -8,10 +8,14 @@ from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.chat.hub import Hub
 from chat_server.net.connections import Connections
+from chat_server.net.event_loop import NEXT_ROUND_S
 from chat_server.vocabulary import LogEvent
 
 TICK_INTERVAL_S: Final = 0.1
 """Seconds between two checks of pings, presence and deadlines."""
+
+FLUSHES: Final = 4
+"""Of presence events, at most, in one check; between two of them others are served."""
 
 
 def repeat_every(seconds: float, work: Callable[[], None], log: FilteringBoundLogger) -> None:
@@ -30,7 +34,7 @@ class Ticker:
     def __init__(self, log: FilteringBoundLogger, hub: Hub, connections: Connections) -> None:
         self._log = log
         self._tasks: tuple[Callable[[], object], ...] = (
-            hub.presence_updates.flush,
+            self._flush_presence,
             self._ping,
             hub.backfill.tick,
             hub.resumable.tick,
@@ -38,6 +42,7 @@ class Ticker:
             connections.end_hello_timeouts,
         )
         self._heartbeat = hub.heartbeat
+        self._presence_updates = hub.presence_updates
         self._context = connections.context
 
     def tick(self) -> None:
@@ -47,6 +52,12 @@ class Ticker:
                 task()
             except Exception as error:  # noqa: BLE001  a bug in one must not stop the others
                 self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+
+    def _flush_presence(self) -> None:
+        for _ in range(FLUSHES):
+            if not self._presence_updates.flush():
+                break
+            self._context.loop.sleep(NEXT_ROUND_S)
 
     def _ping(self) -> None:
         if not self._context.reading_stopped:  # else no pong could be seen

@@ -146,8 +146,8 @@ class Connection(Reader):
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
-        context, outbox = self._context, self.outbox
-        turns, now = context.turns, context.clock.monotonic
+        context, outbox, turns = self._context, self.outbox, self._context.turns
+        now, turn = context.clock.monotonic, self.share or turns
         many = len(items) > 1
         if many:
             outbox.cork()
@@ -166,7 +166,7 @@ class Connection(Reader):
                 signal = self.new_signal()
                 context.ingest.notify_when_space(signal)
                 self.wait(signal)
-            if many and now() > turns.slice_ends_at and turns.is_over():
+            if many and now() > turn.slice_ends_at and (turn is not turns or turns.is_over()):
                 outbox.uncork()
                 try:
                     self._wait_turn()
@@ -343,6 +343,7 @@ class Connection(Reader):
         self.outbox.uncork()
         self.paused = True
         cast("LoopEvent", signal).wait()
+        self._wait_turn_again()
         self.paused = False
 
     def new_signal(self) -> LoopEvent:

@@ -6,6 +6,7 @@ no object, and no system call, per wait.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from chat_server.net.address_limits import address_key
@@ -28,11 +29,12 @@ class ReadInterrupted(BaseException):
 class Reader:
     """The waits of one greenlet. `_start_reading` is called in it, before the others."""
 
-    __slots__ = ("_context", "_switch", "_waits", "_watcher", "host", "turn_key")
+    __slots__ = ("_context", "_switch", "_waits", "_watcher", "host", "share", "turn_key")
 
     def __init__(self, descriptor: int, host: str, context: ConnectionContext) -> None:
         self.host = host
         self.turn_key = address_key(host)
+        self.share = context.turns.share_of(context.address_limits.limited_key(host))
         self._context = context
         self._watcher = context.loop.io(descriptor, EV_READ)
         self._waits = BUSY
@@ -62,6 +64,20 @@ class Reader:
         self._context.turns.queue(self)
         self._switch.wait()
 
+    def _wait_turn_again(self) -> None:
+        """Wait for another turn after a wait for the core, if another connection of the address goes on.
+
+        A commit ends the waits of all: a hundred sessions that enter their rooms at once are dear.
+        """
+        share = self.share
+        if share is None:
+            return
+        if not share.is_used_up(self._context.loop.polls.iteration) and not share.waits_ended:
+            share.waits_ended = 1
+            return
+        with contextlib.suppress(ReadInterrupted):  # the command goes on, and finds its session closed
+            self._wait_turn()
+
     def _interrupt_wait(self) -> None:
         """End a wait, soon. Does not switch."""
         if self._waits != BUSY:
@@ -77,12 +93,19 @@ class Reader:
             self._watcher.stop()
             return
         context = self._context
-        turns, polls = context.turns, context.loop.polls.iteration
+        turns, polls, share = context.turns, context.loop.polls.iteration, self.share
         if polls != turns.round:  # `Turns.is_over`, inlined: this saves a call per read
             turns.round, turns.slice_ends_at = polls, context.clock.monotonic() + TIME_SLICE_S
         elif context.clock.monotonic() > turns.slice_ends_at:
             self._waits = FOR_TURN
             turns.queue(self)
             return
-        self._waits = BUSY
-        self._switch.resume()
+        if share is None:
+            self._waits = BUSY
+            self._switch.resume()
+        elif share.is_used_up(polls):
+            self._waits = FOR_TURN
+            turns.queue(self)
+        else:
+            self._waits = BUSY
+            share.run(self._switch.resume)

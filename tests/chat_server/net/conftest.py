@@ -39,9 +39,9 @@ class ManualClock:
 
 
 class Play:
-    """One connection, its peer, and the rest of a server."""
+    """One connection, its peer, and the rest of a server. `limited`: its address is not exempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limited: bool = False) -> None:
         self.clock = ManualClock()
         self.wakes = 0
         self.ended: list[str | None] = []  # reasons of the connections that have ended
@@ -65,7 +65,7 @@ class Play:
         )
         self.hub, self.committer, self.router = core.hub, core.committer, core.router
         self.loop = LoopPlayer()
-        limits = AddressLimits(AddressLimitSettings(limit_loopback=False), self.clock)
+        limits = AddressLimits(AddressLimitSettings(limit_loopback=limited), self.clock)
         self.context = ConnectionContext(
             router=self.router,
             hub=self.hub,

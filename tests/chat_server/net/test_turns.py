@@ -10,7 +10,7 @@ import pytest
 
 from chat_protocol.errors import ByeReason
 from chat_server.net.event_loop import NEXT_ROUND_S, GeventLoop, GreenletSwitch
-from chat_server.net.turns import TIME_SLICE_S, Turns
+from chat_server.net.turns import ADDRESS_SHARE_S, TIME_SLICE_S, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,18 @@ class Clock:
 class Taker:
     """A connection that always has a command; `name` is noted for each that is served."""
 
-    def __init__(self, loop: GeventLoop, turns: Turns, clock: Clock, served: list[str], key: str) -> None:
+    def __init__(
+        self,
+        loop: GeventLoop,
+        turns: Turns,
+        clock: Clock,
+        served: list[str],
+        key: str,
+        *,
+        limited: bool = False,
+    ) -> None:
         self.turn_key = key
+        self.share = turns.share_of(key if limited else "")
         self.name = key
         self.running = True
         self._loop = loop
@@ -85,6 +95,30 @@ def test_an_address_waits_for_one_time_slice_however_many_connections_another_ha
     # Then between two of its commands there are a few of the others, not two hundred
     gaps = [len(gap) for gap in "".join(served).split("o")[1:50]]
     assert max(gaps) <= 8, gaps
+
+
+def test_of_a_round_an_address_has_its_share_only() -> None:
+    # Given two hundred connections of one address whose turns use up its share, and two of another
+    class Short(Taker):
+        def take_turn(self) -> None:
+            clock.now += ADDRESS_SHARE_S + 1e-9
+            served.append(self.name)
+
+    clock, loop, served = Clock(), GeventLoop(), list[str]()
+    turns = Turns(loop, clock)
+    takers = [Short(loop, turns, clock, served, key, limited=True) for key in [*["m"] * 200, "o", "o"]]
+    for taker in takers:
+        turns.queue(taker)
+    rounds: list[str] = []
+    while turns._addresses:
+        before = len(served)
+        for share in (takers[0].share, takers[-1].share):
+            assert share is not None
+            share.round = -1  # another round begins
+        turns._serve()
+        rounds.append("".join(served[before:]))
+    # Then nobody waits for more than one of them, though there was time for ten
+    assert rounds == ["mo", "mo", *["m"] * 198]
 
 
 def test_connections_of_one_address_are_served_in_order() -> None:
@@ -170,3 +204,51 @@ def test_input_while_a_connection_waits_for_something_else_stops_its_watcher(pla
     active.append(watcher.active)
     assert active == [False, True]
     assert play.types == ["welcome", *["pong"] * 100]
+
+
+def test_commands_of_one_read_have_turns_between_shares(make_play: type[Play]) -> None:
+    play = make_play(limited=True)
+    play.hello()
+    play.clock.step = ADDRESS_SHARE_S  # for each look: the time slice would be enough for all
+    play.send(PING * 4)
+    waits = 0
+    while play.loop.waits_for == "turn":
+        waits += 1
+        play.loop.run_timers()
+    assert waits >= 2
+    assert play.types[1:] == ["pong"] * 4
+
+
+def leave_after_another(play: Play) -> None:
+    """Leave the room, and let the commit also end the wait of another connection of the address, before."""
+    play.hello()
+    play.send(b'{"type":"message","message":"x"}\n{"type":"leave","room":"lobby"}\n')
+    assert play.loop.waits_for == "event"  # for the commit
+    play.committer.commit()
+    share = play.connection.share
+    assert share is not None
+    share.round, share.waits_ended = play.loop.iteration, 1
+    play.loop.keeps_round = True
+    play.loop.go_on()
+
+
+def test_after_a_commit_the_connections_of_an_address_go_on_in_turn(make_play: type[Play]) -> None:
+    play = make_play(limited=True)
+    leave_after_another(play)
+    assert (play.loop.waits_for, play.types) == ("turn", ["welcome", "message"])
+    assert play.is_paused()
+    play.loop.run_timers()
+    assert play.types == ["welcome", "message", "left"]
+    assert not play.is_paused()
+
+
+def test_connection_may_end_while_its_command_waits_for_another_turn(make_play: type[Play]) -> None:
+    play = make_play(limited=True)
+    leave_after_another(play)
+    play.connection.close_with_bye(ByeReason.SHUTDOWN)
+    play.loop.run_callbacks()
+    assert play.types == ["welcome", "message", "bye"]
+    assert not play.errors
+    assert play.loop.waits_for == "input"  # it reads to the end
+    play.loop.run_timers()
+    assert not play.context.turns._waiting

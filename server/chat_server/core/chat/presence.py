@@ -17,8 +17,8 @@ LARGE_ROOM_INTERVAL_S: Final = 5.0
 LARGE_ROOM_MEMBERS: Final = 100
 """Members above which a room gets the count only."""
 
-FLUSHED_MEMBERS: Final = 400
-"""Members that one flush sends events to, 4 ms, unless one room has more; other rooms wait for the next."""
+FLUSHED_MEMBERS: Final = 100
+"""Members that one flush sends events to, 1 ms, unless one room has more; other rooms wait for the next."""
 
 
 class PresenceUpdates:
@@ -65,7 +65,7 @@ class PresenceUpdates:
             large = room.user_count > LARGE_ROOM_MEMBERS
             if now - room.presence_sent_at < (LARGE_ROOM_INTERVAL_S if large else PRESENCE_INTERVAL_S):
                 continue
-            if deliveries >= FLUSHED_MEMBERS:
+            if deliveries and deliveries + len(room.members) > FLUSHED_MEMBERS:
                 break
             del self._changed[room]
             deliveries += self._send_update(room, now, large=large)

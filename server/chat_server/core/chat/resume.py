@@ -144,14 +144,13 @@ def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dic
     """
     named: dict[Room, int] = {}
     public = _NamedPublicRooms(hub, target.link.address_key)
+    conversations = hub.conversations.by_name
     for name, seq in positions.items():
+        # First those that do not exist: there may be thousands.
+        if (is_conversation := name[:1] == CONVERSATION_PREFIX) and fold(name) not in conversations:
+            continue
         try:
-            if not name.startswith(CONVERSATION_PREFIX):
-                room = public.add(name)
-            elif fold(name) in hub.conversations.by_name:
-                room = hub.require_room(target, Action.READ, name)
-            else:  # not worth an exception: there may be thousands
-                continue
+            room = hub.require_room(target, Action.READ, name) if is_conversation else public.add(name)
         except Refused:  # the session cannot have been in a room of that name
             continue
         named[room] = min(seq, room.head, named.get(room, seq))

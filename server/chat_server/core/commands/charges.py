@@ -1,7 +1,9 @@
 """What commands cost besides their first token of the message rate.
 
-It is charged when it is known and leaves the session in debt: the answer is sent, and the next command waits.
-A token is about what a message costs, 50 µs of CPU and a delivery to a few dozen members.
+It is charged when it is known, and leaves the session in debt: the answer is sent, the next command waits.
+A token is about what a message costs, 50 µs of CPU and a delivery to a few dozen members. What holds others
+up for longer than a millisecond, because it cannot be interrupted, costs two to four times its CPU: less than
+a hundredth of what the others do meets it.
 """
 
 from __future__ import annotations
@@ -25,19 +27,22 @@ STORED_PAGE_TOKENS: Final = 8
 EXAMINED_PER_TOKEN: Final = 250
 """Users that were passed over to find those of a list."""
 
+DESCRIBED_PER_TOKEN: Final = 12
+"""Users in a page of them: each is found, and its round trip asked for, 4 µs."""
+
 PEERS_PER_TOKEN: Final = 16
 """Peers that are notified one by one, 4 µs for each."""
 
-NAMES_PER_TOKEN: Final = 1
-"""Public rooms that a hello names: each name is checked and compared, and each room notifies its members."""
+NAME_TOKENS: Final = 2
+"""For each public room that a hello names: it is checked and compared, and the room notifies its members."""
 
 CONVERSATIONS_PER_TOKEN: Final = 16
 """Conversations that a hello names: each is looked up only."""
 
-RESUMED_PER_TOKEN: Final = 4
+RESUMED_PER_TOKEN: Final = 1
 """Conversations that a session is resumed with: each is left, held, joined again and listed, 10 µs in all."""
 
-REFS_PER_TOKEN: Final = 16
+REFS_PER_TOKEN: Final = 8
 """Refs that are read from the store when a session is resumed, 10 µs each, in a thread."""
 
 MEMBERS_PER_TOKEN: Final = 64
@@ -80,11 +85,12 @@ def answer(session: Session, event: Event) -> None:
 
 def charge_names(session: Session, names: Iterable[str]) -> None:
     """Charge the names of rooms in a hello, except for the first, whether it succeeds or not."""
-    total = conversations = 0
+    public = conversations = 0
     for name in names:
-        total += 1
-        conversations += name.startswith(CONVERSATION_PREFIX)
-    public = total - conversations
-    tokens = public / NAMES_PER_TOKEN + conversations / CONVERSATIONS_PER_TOKEN - 1
+        if name[:1] == CONVERSATION_PREFIX:  # there may be thousands
+            conversations += 1
+        else:
+            public += 1
+    tokens = max(public - 1, 0) * NAME_TOKENS + conversations / CONVERSATIONS_PER_TOKEN
     if tokens > 0:
         charge(session, tokens)

@@ -7,7 +7,7 @@ from chat_protocol.events import User as UserState
 from chat_protocol.names import fold
 from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, sorted_page_after
 from chat_server.core.chat.hub import Hub
-from chat_server.core.commands.charges import EXAMINED_PER_TOKEN, answer, charge
+from chat_server.core.commands.charges import DESCRIBED_PER_TOKEN, EXAMINED_PER_TOKEN, answer, charge
 from chat_server.core.delivery.room import Room, Session, User
 from chat_server.core.identity.permissions import Action
 from chat_server.core.sessions.lifecycle import SessionState
@@ -26,7 +26,7 @@ def who(hub: Hub, session: Session, command: Who) -> None:
     page, more, passed = _users_after(hub, room, after)
     users = [_describe_user(one) for one in page]
     lagging = sum(len(one.lagging.memberships) for user in page for one in user.sessions if one.lagging)
-    charge(session, (passed + lagging) / EXAMINED_PER_TOKEN)
+    charge(session, (passed + lagging) / EXAMINED_PER_TOKEN + len(page) / DESCRIBED_PER_TOKEN)
     fit = count_fitting(users)
     more = more or fit < len(users)
     answer(

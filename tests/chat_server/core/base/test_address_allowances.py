@@ -189,4 +189,4 @@ def test_first_hellos_of_an_address_are_bounded_by_what_they_cost(make_stage: ty
         welcomed += peer.receive()[0]["type"] == "welcome"
         peer.disconnect()
     # Then there are as many as the burst is worth, and half of the maximum debt
-    assert welcomed == (4 * 1000 + MAX_ADDRESS_DEBT_S * 4 * 100 / 2) // 60 + 1
+    assert welcomed == (4 * 1000 + MAX_ADDRESS_DEBT_S * 4 * 100 / 2) // (1 + 59 * 2) + 1

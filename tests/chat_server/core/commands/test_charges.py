@@ -12,6 +12,7 @@ from chat_protocol.errors import ErrorCode, Fault
 from chat_server.core.base.limits import Limits
 from chat_server.core.commands.charges import (
     ANSWER_BYTES_PER_TOKEN,
+    DESCRIBED_PER_TOKEN,
     EXAMINED_PER_TOKEN,
     FAULT_BYTES,
     MEMBERS_PER_TOKEN,
@@ -106,8 +107,8 @@ def test_user_list_costs_its_bytes_and_those_it_passes_over(stage: Stage) -> Non
     before = len(ann.outbox.data)
     paid = cost(ann, commands.Who())
     answer = (len(ann.outbox.data) - before) / ANSWER_BYTES_PER_TOKEN
-    assert answer > 7
-    assert paid == pytest.approx(1 + answer + 401 / EXAMINED_PER_TOKEN)
+    assert answer > 1.7
+    assert paid == pytest.approx(1 + answer + 101 / EXAMINED_PER_TOKEN + 100 / DESCRIBED_PER_TOKEN)
 
 
 def test_page_of_the_store_costs_more_than_one_of_the_tail(stage: Stage) -> None:
@@ -124,7 +125,9 @@ def test_page_of_the_store_costs_more_than_one_of_the_tail(stage: Stage) -> None
 def test_hello_costs_its_rooms_whether_it_succeeds_or_not(stage: Stage, name: str) -> None:
     stage.enter("taken")
     peer = new_peer(stage)
-    assert cost(peer, commands.Hello(username=name, rooms=[f"r{number}" for number in range(100)])) == 100
+    assert (
+        cost(peer, commands.Hello(username=name, rooms=[f"r{number}" for number in range(100)])) == 1 + 99 * 2
+    )
     assert cost(new_peer(stage), commands.Hello(username="zoe")) == 1
 
 
@@ -134,7 +137,7 @@ def test_first_hello_is_accepted_whatever_it_costs(make_stage: type[Stage]) -> N
     peer.execute(commands.Hello(username="ann", rooms=[f"r{number}" for number in range(100)]))
     assert [frame["type"] for frame in peer.receive()] == ["welcome"]
     peer.execute(commands.Help())
-    assert peer.receive_one("error")["retry_after"] == 100  # its rooms, and one for this command
+    assert peer.receive_one("error")["retry_after"] == 199  # its rooms, and one for this command
 
 
 def test_resume_costs_the_rooms_it_names(stage: Stage) -> None:
@@ -147,7 +150,7 @@ def test_resume_costs_the_rooms_it_names(stage: Stage) -> None:
     before = allowance.messages.tokens
     rooms = {f"r{number}": 0 for number in range(60)} | {f"@a{number},b": 0 for number in range(160)}
     peer.execute(hello_again(ann, **rooms))
-    assert before - allowance.messages.tokens == 60 + 160 / 16
+    assert before - allowance.messages.tokens == 1 + 59 * 2 + 160 / 16
 
 
 def test_resume_costs_the_conversations_it_brings_back_and_the_refs_it_reads(stage: Stage) -> None:
