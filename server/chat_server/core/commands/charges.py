@@ -36,7 +36,7 @@ PEERS_PER_TOKEN: Final = 16
 NAME_TOKENS: Final = 2
 """For each public room that a hello names: it is checked and compared, and the room notifies its members."""
 
-CONVERSATIONS_PER_TOKEN: Final = 16
+CONVERSATIONS_PER_TOKEN: Final = 8
 """Conversations that a hello names: each is looked up only."""
 
 RESUMED_PER_TOKEN: Final = 1

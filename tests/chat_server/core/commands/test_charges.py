@@ -150,7 +150,7 @@ def test_resume_costs_the_rooms_it_names(stage: Stage) -> None:
     before = allowance.messages.tokens
     rooms = {f"r{number}": 0 for number in range(60)} | {f"@a{number},b": 0 for number in range(160)}
     peer.execute(hello_again(ann, **rooms))
-    assert before - allowance.messages.tokens == 1 + 59 * 2 + 160 / 16
+    assert before - allowance.messages.tokens == 1 + 59 * 2 + 160 / 8
 
 
 def test_resume_costs_the_conversations_it_brings_back_and_the_refs_it_reads(stage: Stage) -> None:
