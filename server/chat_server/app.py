@@ -28,8 +28,8 @@ from chat_server.net.address_limits import AddressLimits
 from chat_server.net.connections import Connections
 from chat_server.net.context import ConnectionContext
 from chat_server.net.event_loop import GeventLoop
+from chat_server.net.fan_out import FanOut
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener
-from chat_server.net.outbox import fan_out
 from chat_server.observability.core_log import CoreLog, MessageLog
 from chat_server.observability.event_log import EventLogger
 from chat_server.observability.failure_log import FailureLog
@@ -68,7 +68,9 @@ class Server:
         self._descriptors = raise_descriptor_limit()
         self._open_ports(config)
         commit_wakeup, backfill_wakeup = CommitWakeup(), BackfillWakeup()
-        self.core = self._build_core(config, commit_wakeup, backfill_wakeup)
+        loop = GeventLoop()
+        fan_out = FanOut(loop, config.outbox_bytes)
+        self.core = self._build_core(config, fan_out, commit_wakeup, backfill_wakeup)
         hub, committer = self.core.hub, self.core.committer
         self.reporter = LogReporter(self.log, hub, self.store.disk_sizes)
         failures = FailureLog(self.log, self.sink)
@@ -78,7 +80,7 @@ class Server:
                 hub=hub,
                 ingest=self.core.ingest,
                 clock=self.clock,
-                loop=GeventLoop(),
+                loop=loop,
                 address_limits=AddressLimits(address_limits_of(config), self.clock),
                 outbox_bytes=config.outbox_bytes,
             ),
@@ -154,7 +156,11 @@ class Server:
             raise
 
     def _build_core(
-        self, config: Config, commit_wakeup: CommitWakeup, backfill_wakeup: BackfillWakeup
+        self,
+        config: Config,
+        fan_out: FanOut,
+        commit_wakeup: CommitWakeup,
+        backfill_wakeup: BackfillWakeup,
     ) -> Core:
         core_log = CoreLog(self.log, self.clock)
         try:

@@ -48,7 +48,7 @@ class ConsoleOutbox:
     """The console's outbox: decodes the lines that a socket would get, and shows their events."""
 
     def __init__(self, show: Callable[[WireEvent], None], report: Callable[[Exception], None]) -> None:
-        self.queue = True  # not None, so that `fan_out` calls `offer`
+        self.queue = True  # not None, so that `FanOut` calls `offer`
         self.queued_bytes = 0
         self.progress_at = 0.0
         self.full = self.closed = False
@@ -69,6 +69,9 @@ class ConsoleOutbox:
                     self._show(event)
         except Exception as error:  # noqa: BLE001  what cannot be shown must not stop others
             self.fail(error)
+
+    def send_deferred(self) -> None:
+        """Do nothing: all has been shown."""
 
     def fail(self, error: Exception) -> None:
         """Report what cannot be shown."""

@@ -70,6 +70,7 @@ class Core:
             observers=observers,
             on_opening_done=hub.openings.finish_opening,
             reopen=hub.openings.reopen,
+            fan_out=fan_out,
         )
         self.committer = Committer(
             log,

@@ -240,6 +240,7 @@ class Connection(Reader):
         loop, outbox = self._context.loop, self.outbox
         with loop.timeout(max(CLOSE_LINGER_S, self._context.drain_timeout_s)):
             try:
+                outbox.send_deferred()
                 if outbox.queued_bytes:
                     self._drained = loop.new_event()
                     self._drained.wait()

@@ -1,13 +1,12 @@
 """The outbox of a connection: sends bytes at once as far as the peer reads, queues the rest in order.
 
-MUST NOT block, switch greenlets, raise, or change the members of a room. `fan_out` runs in the middle of a
+MUST NOT block, switch greenlets, raise, or change the members of a room. `FanOut` runs in the middle of a
 room's delivery; a peer that is found stuck or gone, or whose transport has a bug, is dealt with later, in a
 callback of the loop: so nothing that a recipient raises stops the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -19,33 +18,6 @@ EV_WRITE: Final = 2  # libev's EV_WRITE
 
 COALESCE_BYTES: Final = 64 * 1024
 """Queued chunks are joined up to this size and sent together; a longer one is sent alone."""
-
-
-def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
-    """Offer `chunk` to every outbox; return those that did not accept it.
-
-    The hot loop: one `send` a member, and nothing else for members that keep up.
-    """
-    size = len(chunk)
-    refused: list[Any] | None = None
-    for outbox in outboxes:
-        try:
-            if outbox.queue is None:
-                try:
-                    sent = outbox.send(chunk)
-                except BlockingIOError:
-                    sent = 0
-                if sent != size:
-                    outbox.enqueue(chunk[sent:])
-            elif not outbox.offer(chunk):
-                if refused is None:
-                    refused = []
-                refused.append(outbox)
-        except OSError:
-            outbox.discard()
-        except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
-            outbox.fail(error)
-    return refused or ()
 
 
 def _next_write(queue: list[Any]) -> tuple[int, int]:
@@ -72,17 +44,21 @@ class OutboxOwner(Protocol):
 
 
 class Outbox:
-    """The outbox of one peer. `queue` is None while the peer reads everything at once."""
+    """The outbox of one peer. `queue` is None while the peer reads everything at once.
+
+    It is a tuple while it is `deferred`: the fan-out will send it. Then the outbox is open, neither corked
+    nor watched.
+    """
 
     __slots__ = (
         "_context",
         "_corked",
         "_owner",
+        "_progress_at",
         "_transport",
         "_watcher",
         "bytes_direct",
         "closed",
-        "progress_at",
         "queue",
         "queued_bytes",
         "send",
@@ -90,9 +66,9 @@ class Outbox:
 
     def __init__(self, transport: Transport, context: ConnectionContext, owner: OutboxOwner) -> None:
         self.send = transport.send
-        self.queue: list[bytes | memoryview] | None = None
+        self.queue: Any = None  # chunks: a list or a tuple
         self.queued_bytes = 0
-        self.progress_at = 0.0
+        self._progress_at = 0.0
         self.closed = False  # accepts nothing more: `bye` is queued, or the peer has gone
         self.bytes_direct = 0  # sent to this peer alone: answers, pings, `bye`
         self._transport = transport
@@ -102,7 +78,8 @@ class Outbox:
         self._watcher: Any = None
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "corked" if self._corked else "open"
+        state = "deferred" if self.deferred else "corked" if self._corked else "open"
+        state = "closed" if self.closed else state
         return f"<Outbox {state}, {self.queued_bytes} bytes queued>"
 
     def put(self, data: bytes) -> None:
@@ -115,7 +92,12 @@ class Outbox:
     def put_uncounted(self, data: bytes) -> None:
         """Send or queue `data`, whose bytes are counted by its room."""
         if self.queue is not None:
-            self.enqueue(data)
+            if type(self.queue) is tuple:  # all in one send, now: it costs no more than that of `data` alone
+                self.queue += (data,)
+                self.queued_bytes += len(data)
+                self.uncork()
+            else:
+                self.enqueue(data)
             return
         try:
             sent = self.send(data)
@@ -131,9 +113,19 @@ class Outbox:
             self.enqueue(data[sent:])
 
     @property
+    def deferred(self) -> bool:
+        """Whether the queue waits for the fan-out, and not for the peer."""
+        return type(self.queue) is tuple
+
+    @property
+    def progress_at(self) -> float:
+        """When the peer last took queued bytes, or was not yet offered them (monotonic seconds)."""
+        return self._context.clock.monotonic() if self.deferred else self._progress_at
+
+    @property
     def full(self) -> bool:
-        """Whether the queue is over its bound, or the outbox accepts nothing more."""
-        return self.queued_bytes > self._context.outbox_bytes or self.closed
+        """Whether the queue is over its bound, and waits for the peer; or nothing more is accepted."""
+        return self.closed or (self.queued_bytes > self._context.outbox_bytes and not self.deferred)
 
     def offer(self, data: bytes) -> bool:
         """Send or queue `data` and return True, or return False if the queue would exceed its bound.
@@ -154,7 +146,7 @@ class Outbox:
         if self.queue is None:
             self.queue = []
         if not self.queued_bytes:  # corked bytes count from now on, too
-            self.progress_at = self._context.clock.monotonic()
+            self._progress_at = self._context.clock.monotonic()
         self.queue.append(data)
         self.queued_bytes += len(data)
         if self._corked:
@@ -169,13 +161,22 @@ class Outbox:
 
     def cork(self) -> None:
         """Queue everything from now on, until `uncork`."""
+        self.send_deferred()
         if self.queue is None:
             self.queue = []
             self._corked = True
 
+    def send_deferred(self) -> None:
+        """Send what waits for the fan-out."""
+        if type(self.queue) is tuple:
+            self.uncork()
+
     def uncork(self) -> None:
-        """Send what was queued since `cork`, in one piece."""
-        if self._corked:
+        """Send what was queued since `cork`, or was deferred, in one piece."""
+        if type(self.queue) is tuple:
+            self.queue = list(self.queue)
+            self.flush()
+        elif self._corked:
             self._corked = False
             self.flush()
 
@@ -199,7 +200,7 @@ class Outbox:
                 return
             if sent:
                 self.queued_bytes -= sent
-                self.progress_at = self._context.clock.monotonic()
+                self._progress_at = self._context.clock.monotonic()
             if sent != size:
                 queue[:count] = [memoryview(data)[sent:]]  # no copy of the rest for a slow peer
                 if self._watcher is None:
@@ -210,8 +211,15 @@ class Outbox:
         self._unwatch()
         self._owner.on_drained()
 
+    def keep_rest(self, data: bytes, sent: int) -> None:
+        """Keep the rest of `data`, all that was deferred, of which the peer has taken so many bytes."""
+        self.queue = [memoryview(data)[sent:]]
+        self.queued_bytes -= sent
+        self._watch()
+
     def close_input(self) -> None:
         """Accept nothing more: the last frame is queued."""
+        self.send_deferred()
         self.closed = True
         if self.queue is None:
             self.queue = []
@@ -240,7 +248,7 @@ class Outbox:
         return queued > 0 and queued + size > self._context.outbox_bytes and not self.closed
 
     def _watch(self) -> None:
-        self.progress_at = self._context.clock.monotonic()
+        self._progress_at = self._context.clock.monotonic()
         self._watcher = self._context.loop.io(self._transport.fileno(), EV_WRITE)
         self._watcher.start(self.flush)
 

@@ -17,7 +17,7 @@ from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
 from chat_server.net.connection import Connection
 from chat_server.net.connections import Connections
 from chat_server.net.context import ConnectionContext
-from chat_server.net.outbox import fan_out
+from chat_server.net.fan_out import FanOut
 from support.fakes.fake_transport import FakeTransport, LoopPlayer
 
 OUTBOX_BYTES = 1000
@@ -47,13 +47,14 @@ class Play:
         self.ended: list[str | None] = []  # reasons of the connections that have ended
         self.errors: list[Exception] = []
         engine = MemoryEngine(1000, self.clock.time)
+        self.loop = LoopPlayer()
         core = Core(
             server=ServerIdentity("greenroom", "0", "test"),
             address="",
             log=engine,
             registry=engine,
             clock=self.clock,
-            fan_out=fan_out,
+            fan_out=FanOut(self.loop, OUTBOX_BYTES),
             commit_wakeup=self,
             backfill_wakeup=self,
             observers=Observers(),
@@ -64,7 +65,6 @@ class Play:
             stalled_timeout=120.0,
         )
         self.hub, self.committer, self.router = core.hub, core.committer, core.router
-        self.loop = LoopPlayer()
         limits = AddressLimits(AddressLimitSettings(limit_loopback=limited), self.clock)
         self.context = ConnectionContext(
             router=self.router,

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from chat_protocol.errors import ByeReason
 from chat_server.core.sessions import detached
+from chat_server.net.fan_out import A_FEW, SENDS_AT_ONCE, FanOut
+from support.fakes.fake_transport import LoopPlayer
+from support.fakes.slow_peer import SlowPeer
 
 if TYPE_CHECKING:
     from chat_server.net.conftest import Play
@@ -121,6 +124,24 @@ def test_last_bytes_wait_for_a_slow_peer(play: Play) -> None:
     assert play.types == ["welcome", "bye"]
     play.send(b"")
     assert is_over(play)
+
+
+@pytest.mark.parametrize("says_bye", [True, False])
+def test_bytes_that_wait_for_the_fan_out_are_sent_before_the_end(play: Play, says_bye: bool) -> None:
+    # Given a message to a large room, of which this member has nothing yet
+    play.hello()
+    fan_out = FanOut(LoopPlayer(), 1000)
+    fan_out.offer([SlowPeer(10_000).outbox for _ in range(SENDS_AT_ONCE)], b"to others")
+    late = [play.connection.outbox, *(SlowPeer(10_000).outbox for _ in range(A_FEW))]
+    fan_out.offer(late, b'{"type":"message"}\n')
+    assert play.connection.outbox.deferred
+    # When its connection ends, then it is sent first, and nothing is waited for
+    if says_bye:
+        play.connection.close_with_bye(ByeReason.SHUTDOWN)
+        play.loop.run_callbacks()
+    play.send(b"")
+    assert is_over(play)
+    assert play.types == ["welcome", "message", "bye"][: 3 if says_bye else 2]
 
 
 def test_reader_waits_for_a_peer_that_does_not_read(play: Play) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.net.outbox import COALESCE_BYTES, Outbox, fan_out
+from chat_server.net.fan_out import A_FEW, FanOut
+from chat_server.net.outbox import COALESCE_BYTES
+from support.fakes.fake_transport import LoopPlayer
+from support.fakes.slow_peer import OUTBOX_BYTES, SlowPeer
 
-OUTBOX_BYTES = 100
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 sizes = st.integers(0, 70)
 steps = st.one_of(
     st.tuples(st.just("offer"), sizes.map(lambda size: size + 1)),
     st.tuples(st.just("offer"), sizes.map(lambda size: size + 1)),
     st.tuples(st.just("fan_out"), sizes.map(lambda size: size + 1)),
+    st.tuples(st.just("fan_out_late"), sizes.map(lambda size: size + 1)),
+    st.tuples(st.just("fan_out_late"), sizes.map(lambda size: size + 1)),
+    st.just(("next_round",)),
     st.tuples(st.just("put"), sizes.map(lambda size: size + 1)),
     st.tuples(st.just("put"), st.integers(60, 90)),
     st.tuples(st.just("put"), st.integers(60, 90)),
@@ -30,87 +36,14 @@ steps = st.one_of(
 )
 
 
-class Watcher:
-    """A write watcher: fires when the peer reads."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-
-    def start(self, callback: Callable[[], None]) -> None:
-        self.peer.watching = callback
-
-    def stop(self) -> None:
-        self.peer.watching = None
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class Peer:
-    """A transport with space for so many bytes, its context with loop and clock, and its connection."""
-
-    def __init__(self) -> None:
-        self.room = 0
-        self.gone = False
-        self.received = b""
-        self.sent: list[int] = []  # bytes of each call
-        self.watching: Callable[[], None] | None = None
-        self.later: list[Callable[[], None]] = []
-        self.drains = 0
-        self.stalls = 0
-        self.bug: Exception | None = None  # raised by `send`
-        self.failures: list[Exception] = []
-        self.loop = self.clock = self
-        self.outbox_bytes = OUTBOX_BYTES
-        self.outbox = Outbox(self, self, self)  # type: ignore[arg-type]
-
-    def send(self, data: bytes | memoryview) -> int:
-        if self.bug is not None:
-            raise self.bug
-        if self.gone:
-            raise ConnectionResetError
-        if not self.room:
-            raise BlockingIOError
-        taken = bytes(data)[: self.room]
-        self.room -= len(taken)
-        self.sent.append(len(taken))
-        self.received += taken
-        return len(taken)
-
-    def takes(self, size: int) -> None:
-        """Let the peer read so many bytes; the loop calls the watcher."""
-        self.room += size
-        while self.room and self.watching is not None:
-            self.watching()
-
-    def fileno(self) -> int:
-        return 0
-
-    def io(self, *_: Any) -> Watcher:
-        return Watcher(self)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def run_callback(self, callback: Callable[[], None]) -> None:
-        self.later.append(callback)
-
-    def on_drained(self) -> None:
-        self.drains += 1
-
-    def on_overflow(self) -> None:
-        self.stalls += 1
-
-    def on_send_failed(self, error: Exception) -> None:
-        self.failures.append(error)
-
-
 class Play:
     """Runs steps, and checks invariants after each."""
 
     def __init__(self) -> None:
-        self.peer = Peer()
+        self.peer = SlowPeer()
         self.outbox = self.peer.outbox
+        self.loop = LoopPlayer()
+        self.fan = FanOut(self.loop, OUTBOX_BYTES)
         self.taken = b""  # bytes that the outbox has accepted
         self.count = 0
 
@@ -125,13 +58,26 @@ class Play:
             corked = self.outbox._corked
             assert len(self.taken) - len(self.peer.received) == self.outbox.queued_bytes
             assert (self.outbox.queued_bytes > 0) <= (self.outbox.queue is not None)
-            assert corked or not self.outbox.queued_bytes or self.peer.watching is not None
+            assert (self.peer.watching is None) or not (corked or self.outbox.deferred)
+            assert not (corked and self.outbox.deferred)
+            watched = self.peer.watching is not None
+            assert corked or self.outbox.deferred or not self.outbox.queued_bytes or watched
+        assert not self.outbox.deferred or (self.loop.timers and not self.outbox.closed)
 
     def offer(self, size: int) -> None:
         self.offered(size, self.outbox.offer)
 
     def fan_out(self, size: int) -> None:
-        self.offered(size, lambda piece: not fan_out([self.outbox], piece))
+        self.offered(size, lambda piece: not self.fan.offer([self.outbox], piece))
+
+    def fan_out_late(self, size: int) -> None:
+        self.fan._left, self.fan._round = 0, self.loop.iteration
+        many = dict.fromkeys([self.outbox, *(SlowPeer(size).outbox for _ in range(A_FEW))])
+        self.offered(size, lambda piece: not self.fan.offer(many, piece))
+
+    def next_round(self) -> None:
+        self.loop.run_timers()
+        self.loop.run_callbacks()
 
     def offered(self, size: int, offer: Callable[[bytes], bool]) -> None:
         piece, shut, waited = self.piece(size), self.outbox.closed, self.outbox.queued_bytes
@@ -171,6 +117,7 @@ def test_outbox_in_any_play_sends_bytes_in_order_once(play: list[tuple[Any, ...]
         stage.step(*step)
     peer, outbox = stage.peer, stage.outbox
     outbox.uncork()
+    stage.next_round()
     peer.takes(100_000)
     if not peer.gone:
         assert peer.received == stage.taken
@@ -180,10 +127,10 @@ def test_outbox_in_any_play_sends_bytes_in_order_once(play: list[tuple[Any, ...]
 
 
 def test_outbox_joins_small_chunks_and_sends_long_one_alone() -> None:
-    peer = Peer()
+    peer = SlowPeer()
     peer.outbox.cork()
     for size in (10, 20, COALESCE_BYTES, 5):
-        peer.outbox.queue.append(b"x" * size)  # type: ignore[union-attr]
+        peer.outbox.queue.append(b"x" * size)
         peer.outbox.queued_bytes += size
     peer.room = 10 * COALESCE_BYTES
     peer.outbox.uncork()
@@ -195,7 +142,7 @@ def test_outbox_joins_small_chunks_and_sends_long_one_alone() -> None:
 @pytest.mark.parametrize("queued", [False, True], ids=["live", "queued"])
 def test_bug_of_one_recipient_stops_no_other(queued: bool) -> None:
     # Given three peers, of which the second one's transport has a bug
-    peers = [Peer() for _ in range(3)]
+    peers = [SlowPeer() for _ in range(3)]
     for peer in peers:
         peer.room = 100
     broken = peers[1]
@@ -204,7 +151,7 @@ def test_bug_of_one_recipient_stops_no_other(queued: bool) -> None:
         broken.outbox.put(b"before")
     broken.bug = ValueError("not a system call")
     # When a chunk is fanned out
-    refused = fan_out([peer.outbox for peer in peers], b"chunk")
+    refused = FanOut(LoopPlayer(), OUTBOX_BYTES).offer([peer.outbox for peer in peers], b"chunk")
     if queued:
         broken.takes(10)  # the watcher fires
     # Then the others have it, and the broken one is reported and ended, later
@@ -218,7 +165,7 @@ def test_bug_of_one_recipient_stops_no_other(queued: bool) -> None:
 
 
 def test_put_never_raises() -> None:
-    peer = Peer()
+    peer = SlowPeer()
     peer.bug = ValueError("not a system call")
     peer.outbox.put(b"answer")
     assert peer.outbox.closed
@@ -226,7 +173,7 @@ def test_put_never_raises() -> None:
 
 
 def test_peer_is_not_taken_for_stuck_while_its_answers_are_corked() -> None:
-    peer = Peer()
+    peer = SlowPeer()
     peer.room = 1000
     peer.monotonic = lambda: 500.0  # type: ignore[method-assign]
     peer.outbox.cork()

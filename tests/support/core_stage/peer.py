@@ -11,11 +11,10 @@ from chat_server.core.sessions.lifecycle import SessionEvent
 from chat_server.core.sessions.session import BaseSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from chat_protocol.dialects.base import Encoding
     from chat_server.core.delivery.room import Session
-    from chat_server.core.ports.link import Outbox as OutboxPort
     from support.core_stage.stage import Stage
 
 Frame = dict[str, Any]
@@ -31,6 +30,7 @@ class Outbox:
         self.acked = 0  # bytes that the peer's kernel has acknowledged
         self.closed = False
         self.torn_down = False
+        self.deferred = False  # whether what is queued waits for the fan-out
         self.peer_stopped = False  # its peer reads nothing
         self.limit = 1000
         self.drained: Callable[[], None] = lambda: None
@@ -53,14 +53,20 @@ class Outbox:
         self.put(data)
         return True
 
+    def defer(self, size: int) -> None:
+        """Let so many bytes wait for the fan-out."""
+        self.deferred = True
+        self.queued_bytes += size
+
+    def send_deferred(self) -> None:
+        if self.deferred:
+            self.deferred = False
+            self.queued_bytes = 0
+
     def drain(self) -> None:
         """Let the peer take all that waits."""
         self.queued_bytes = 0
         self.drained()
-
-
-def fan_out(outboxes: Iterable[OutboxPort], chunk: bytes) -> list[OutboxPort]:
-    return [outbox for outbox in outboxes if not outbox.offer(chunk)]
 
 
 class Signal:

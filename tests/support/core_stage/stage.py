@@ -16,9 +16,10 @@ from chat_server.core.delivery.observer import Observers
 from chat_server.core.sessions.lifecycle import SessionState
 from chat_server.core.sessions.membership import MembershipState
 from support.core_stage.clock import Clock
-from support.core_stage.peer import Peer, fan_out
+from support.core_stage.peer import Peer
 from support.core_stage.permissions import AskedPermissions
 from support.fakes.failing_store import FailingStore
+from support.fakes.plain_fan_out import PlainFanOut
 from support.fakes.recording_observer import RecordingObserver
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Stage:
             log=self.store,
             registry=self.store,
             clock=self.clock,
-            fan_out=fan_out,
+            fan_out=PlainFanOut(),
             commit_wakeup=self,
             backfill_wakeup=self,
             observers=Observers(self.observer),

@@ -172,7 +172,7 @@ class Core:
         engine: Any,
         clock: Any,
         *,
-        fan_out: Callable[..., Any],
+        fan_out: Any,
         commit_wakeup: Any,
         backfill_wakeup: Any,
         note: Callable[[str], None],

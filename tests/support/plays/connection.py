@@ -16,7 +16,7 @@ from chat_protocol.events import Bye, Error
 from support.plays.adapter import encode, successor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from chat_protocol.dialects.base import Incoming
     from support.plays.loop import Loop, Signal
@@ -82,6 +82,9 @@ class Outbox:
         self.put(data)
         return True
 
+    def send_deferred(self) -> None:
+        """Do nothing: all has been offered to the kernel."""
+
     def take(self, size: int) -> None:
         """Let the kernel take so many bytes of the queue."""
         if not self.queued_bytes or self.lost:
@@ -99,11 +102,6 @@ class Outbox:
         del self.data[self.sent :]
         self.queued_bytes = 0
         self._connection.on_drained()
-
-
-def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
-    """Offer `chunk` to all; return those that did not take it: the core's port `FanOut`."""
-    return [outbox for outbox in outboxes if not outbox.offer(chunk)]
 
 
 class Connection:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from support.fakes.plain_fan_out import PlainFanOut
 from support.plays.adapter import Core, fail, open_engine
-from support.plays.connection import Connection, fan_out
+from support.plays.connection import Connection
 from support.plays.loop import Loop, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from support.core_stage.clock import Clock
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 PROBE_S = 1.0
 """Seconds after which a failed store is tried again without a message."""
+
+
+class FanOut(PlainFanOut):
+    """A fan-out that meets the bugs of the play."""
+
+    def __init__(self, meet_bug: Callable[[str], None]) -> None:
+        self._meet_bug = meet_bug
+
+    def offer(self, outboxes: Collection[Any], chunk: bytes, /) -> list[Any]:
+        self._meet_bug("fan_out")
+        return super().offer(outboxes, chunk)
 
 
 class Wakeup:
@@ -70,7 +82,7 @@ class Server:
         self.core = Core(
             self._engine,
             clock,
-            fan_out=self._fan_out,
+            fan_out=FanOut(self._meet_bug),
             commit_wakeup=self._commit_wakeup,
             backfill_wakeup=self._backfill_wakeup,
             note=self._note_report,
@@ -167,10 +179,6 @@ class Server:
         if self.disk.bug == where:
             self.disk.bug = ""
             raise RuntimeError(f"a bug: {where}")
-
-    def _fan_out(self, outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
-        self._meet_bug("fan_out")
-        return fan_out(outboxes, chunk)
 
     # What is written down
 

@@ -142,6 +142,8 @@ class Backfill:
             lagging.signal_progress()  # a greenlet that waits for progress must not wait for ever
             return
         if outbox.queued_bytes:
+            outbox.send_deferred()
+        if outbox.queued_bytes:
             return  # `mark_ready` is called when it is empty
         membership, cursor = lagging.next_membership()
         try:
@@ -149,8 +151,11 @@ class Backfill:
         except StoreUnavailable as error:
             self._note_read(str(error))
             return  # `tick` tries again
-        if session.lagging is lagging and not session.outbox.queued_bytes:
-            self._ready[session] = None
+        if session.lagging is lagging:
+            if session.outbox.queued_bytes:
+                session.outbox.send_deferred()
+            if not session.outbox.queued_bytes:
+                self._ready[session] = None
 
     def tick(self) -> None:
         """Report long lags, end stalled sessions, and retry where the store failed."""
@@ -162,6 +167,8 @@ class Backfill:
             lagging, outbox = session.lagging, session.outbox
             if lagging is None:
                 continue
+            if outbox.queued_bytes:
+                outbox.send_deferred()
             if not outbox.queued_bytes:
                 self.mark_ready(session)
             elif now - outbox.progress_at > self._stalled_timeout:

@@ -5,6 +5,9 @@ their seqs. MUST NOT switch greenlets: heads, members and outboxes change togeth
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from typing import Final
 
 from msgspec import structs
 
@@ -14,6 +17,10 @@ from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, Queue
 from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.clock import Clock
+from chat_server.core.ports.link import FanOut
+
+AUTHORS_AT_ONCE: Final = 16
+"""Authors of a batch that get their messages before the other members of a large room."""
 
 
 class Publisher:
@@ -27,12 +34,14 @@ class Publisher:
         observers: Observers,
         on_opening_done: Callable[[QueuedOpening], None],
         reopen: Callable[[Room, Session], None],
+        fan_out: FanOut,
     ) -> None:
         self._clock = clock
         self._stats = stats
         self._on_opening_done = on_opening_done
         self._reopen = reopen
         self._observers = observers
+        self._fan_out = fan_out
 
     def deliver(self, batch: Batch, timestamp: float, committed: float) -> None:
         """Deliver a batch that was committed at `committed` (monotonic seconds).
@@ -116,31 +125,48 @@ class Publisher:
             commit_tally[took_us] = commit_tally.get(took_us, 0) + 1
             if room_stats is not None and room_stats.accept_to_commit is not None:
                 room_stats.accept_to_commit[took_us] = room_stats.accept_to_commit.get(took_us, 0) + 1
-        clock = self._clock.monotonic
+        clock, fan_out = self._clock.monotonic, self._fan_out
+        deferred_before = fan_out.deferred
         sent_tally = stats.commit_to_sent
         for room, events in by_room.items():
             try:
                 if not room.members and room.pair is not None:
                     senders = dict.fromkeys(message.author for message in messages if message.room is room)
                     self._reopen_for_late_messages(room, events, senders)
+                deferred = fan_out.deferred
                 deliveries, sent = room.publish(events)
             except Exception as error:  # noqa: BLE001  a bug in one room must not stop the others
                 self._observers.delivery_failed(error)
                 continue
             stats.deliveries += deliveries
             stats.bytes_out += sent
-            took_us = microseconds(clock() - committed)
-            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
             room_stats = rooms.get(room.name) or stats.room_stats(room.name)
             room_stats.messages += len(events)
             room_stats.deliveries += deliveries
+            if fan_out.deferred != deferred:
+                fan_out.when_sent(partial(self._record_sent, room.name, committed))
+                continue
+            took_us = microseconds(clock() - committed)
+            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
             if room_stats.commit_to_sent is not None:
                 room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
+        if fan_out.deferred != deferred_before:  # for an author, its message is the acknowledgement
+            for author in islice({message.author: None for message in messages}, AUTHORS_AT_ONCE):
+                author.outbox.send_deferred()
         if messages and self._observers.want_messages:
             self._observers.messages_stored(messages)
         for message in repeated:
             for _ in range(message.repeats):
                 message.author.send_if_open(as_repeated(message_event(message, timestamp)))
+
+    def _record_sent(self, room: str, committed: float) -> None:
+        """Record that a batch of a room, committed at `committed`, has been sent to its last member."""
+        stats = self._stats()
+        took_us = microseconds(self._clock.monotonic() - committed)
+        stats.commit_to_sent[took_us] = stats.commit_to_sent.get(took_us, 0) + 1
+        tally = stats.room_stats(room).commit_to_sent
+        if tally is not None:
+            tally[took_us] = tally.get(took_us, 0) + 1
 
     def _reopen_for_late_messages(
         self, room: Room, events: list[MessageEvent], senders: Iterable[Session]

@@ -116,7 +116,7 @@ class Room:
         self.left_names: dict[str, None] = {} if row.pair is None else _NO_NAMES
         self.presence_count = 0  # presence events sent so far
         self.presence_sent_at = 0.0
-        self._fan_out = fan_out
+        self._fan_out = fan_out.offer
         self._on_overflow = on_overflow
         self._tails = tails or Tails()
         self._feeds: dict[Encoding, Feed] = {}  # made for the first member; those of one base side by side

@@ -6,7 +6,7 @@ All other methods MUST NOT switch: the ordering of messages depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from chat_protocol.errors import ByeReason
@@ -22,6 +22,9 @@ class Outbox(Protocol):
 
     def offer(self, data: bytes) -> bool:
         """Like `put`; but if the queue would be over its bound, take nothing and return False."""
+
+    def send_deferred(self) -> None:
+        """Send what the fan-out has put into the queue, and the peer was not offered yet."""
 
     @property
     def queued_bytes(self) -> int:
@@ -40,9 +43,21 @@ class Outbox(Protocol):
         """When the peer last took queued bytes (monotonic seconds)."""
 
 
-FanOut = Callable[[Iterable[Outbox], bytes], Sequence[Outbox]]
-"""Offer the same bytes to many outboxes, return those that did not take them. The hot loop: one call per
-chunk, and no Python call per member."""
+class FanOut(Protocol):
+    """Many outboxes. MUST NOT block, raise, or switch greenlets."""
+
+    @property
+    def deferred(self) -> int:
+        """How often, since the start, some outboxes have accepted bytes that are sent in later rounds."""
+
+    def offer(self, outboxes: Collection[Outbox], chunk: bytes, /) -> Sequence[Outbox]:
+        """Offer the same bytes to many outboxes, return those that did not accept them.
+
+        The hot loop: one call per chunk, and no Python call per member.
+        """
+
+    def when_sent(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` once all that is deferred now has been sent, as far as the peers read."""
 
 
 class Signal(Protocol):

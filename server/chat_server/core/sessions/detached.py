@@ -28,6 +28,9 @@ class DetachedOutbox:
         del data
         return True
 
+    def send_deferred(self) -> None:
+        """Do nothing: there is nothing to send."""
+
 
 class DetachedLink:
     """A link without a connection."""

@@ -72,6 +72,8 @@ class Heartbeat:
     def _check_session(self, session: AnySession, now: float, ping_id: str, ping: bytes) -> None:
         outbox = session.outbox
         if outbox.queued_bytes:
+            outbox.send_deferred()
+        if outbox.queued_bytes:
             session.missed_pings = 0  # the pings may still be in the queue
             if now - outbox.progress_at > self._stalled_timeout:
                 session.link.close_with_bye(ByeReason.STALLED)

@@ -17,7 +17,7 @@ from chat_server.core.chat.conversation import (
 from chat_server.core.delivery.room import Room
 from chat_server.core.ports.registry import NewRoom, StoredConversation, StoredRoom
 from support.core_stage.moves import close_with, open_with, send_to
-from support.core_stage.peer import fan_out
+from support.fakes.plain_fan_out import PlainFanOut
 from support.transition_matrix import applied_states, pair_name, pairs, recording, words
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ S, E = ConversationState, ConversationEvent
 
 
 def test_conversation_allows_these_events_and_no_others() -> None:
-    conversation = Conversation(Room(NewRoom("@a,b", "@a,b", (1, 2)), fan_out, lambda *_: None))
+    conversation = Conversation(Room(NewRoom("@a,b", "@a,b", (1, 2)), PlainFanOut(), lambda *_: None))
     assert applied_states(conversation, ConversationState, ConversationEvent) == words("""
                  QUEUE_OPENING  OPENED   FAIL     REOPEN  SAVE_CLOSING  CLOSE
         CLOSED   OPENING        OPEN     CLOSED   OPEN    -             -

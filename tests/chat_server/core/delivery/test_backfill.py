@@ -211,6 +211,43 @@ def test_conversation_opened_and_closed_empty_while_lagging_is_not_sent(
     assert not [frame for frame in bob.frames if frame["type"] in {"opened", "closed"}]
 
 
+def test_lagging_session_does_not_wait_for_the_fan_out(stage: Stage) -> None:
+    # Given a lagging session that reads again, and a message of a large room that waits to be sent to it
+    bob, ann = stopped(stage, "bob"), stage.enter("ann")
+    say(stage, ann, 3)
+    stage.clock.advance(1.5)
+    bob.outbox.peer_stopped = False
+    bob.outbox.drain()
+    bob.outbox.defer(1)
+    # When it is looked at, then it is not taken for one that does not read
+    stage.hub.backfill.tick()
+    assert not stage.observer.lagging
+    bob.outbox.defer(1)
+    stage.run_backfill()
+    assert seqs(bob) == [1, 2, 3]
+    assert bob.session.lagging is None
+
+
+def test_session_that_lags_in_two_rooms_is_fed_on_though_bytes_wait_for_the_fan_out(stage: Stage) -> None:
+    bob, ann = stopped(stage, "bob"), stage.enter("ann")
+    for peer in (bob, ann):
+        peer.execute(commands.Join(room="den"))
+    for room in ("lobby", "den"):
+        say(stage, ann, 3, room=room)
+    feed = stage.hub.backfill._feed
+
+    def feed_while_others_write(*arguments: Any) -> None:
+        feed(*arguments)
+        bob.outbox.defer(1)
+
+    bob.outbox.peer_stopped = False
+    with patch.object(stage.hub.backfill, "_feed", feed_while_others_write):
+        bob.outbox.drain()
+        stage.run_backfill()
+    assert [seqs(bob, "lobby")[-1], seqs(bob, "den")[-1]] == [3, 3]
+    assert bob.session.lagging is None
+
+
 @pytest.mark.parametrize("reads", [True, False])
 def test_lagging_peer_without_progress_is_stalled(stage: Stage, reads: bool) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")

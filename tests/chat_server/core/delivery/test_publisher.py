@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 from chat_protocol import commands
 from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_server.core.delivery.observer import Observer, Observers
+from support.fakes.plain_fan_out import PlainFanOut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
+    from support.core_stage.peer import Peer
     from support.core_stage.stage import Stage
 
 
@@ -137,3 +141,61 @@ def test_opening_that_raises_stops_neither_messages_nor_barriers(stage: Stage) -
     assert [frame["message"] for frame in ann.receive("message")] == ["hi"]
     assert signal.is_set
     assert [str(error) for error in stage.observer.errors] == ["a bug of an opening"]
+
+
+class LateFanOut(PlainFanOut):
+    """A fan-out of which some outboxes always wait for a later round."""
+
+    def __init__(self) -> None:
+        self.marks: list[Callable[[], None]] = []
+
+    def offer(self, outboxes: Any, chunk: bytes, /) -> list[Any]:
+        self.deferred += 1
+        return super().offer(outboxes, chunk)
+
+    def when_sent(self, callback: Callable[[], None], /) -> None:
+        self.marks.append(callback)
+
+
+def send_late(stage: Stage, member: Peer) -> LateFanOut:
+    """Give the server, and the one room of `member`, a fan-out of which some outboxes always wait."""
+    fan_out = LateFanOut()
+    stage.publisher._fan_out = fan_out
+    (membership,) = member.session.memberships.values()
+    membership.room._fan_out = fan_out.offer
+    return fan_out
+
+
+def test_commit_to_sent_is_recorded_once_the_last_member_was_sent_to(stage: Stage) -> None:
+    # Given a message of which some members have nothing yet
+    ann = stage.enter("ann")
+    fan_out = send_late(stage, ann)
+    ann.send_message("hi")
+    stage.commit()
+    stats = stage.hub.stats
+    assert not stats.commit_to_sent
+    assert not stats.rooms["lobby"].commit_to_sent
+    # When they have, two seconds later
+    stage.clock.now += 2
+    fan_out.marks[0]()
+    # Then that is the time to the last send, of the server and of the room
+    assert stats.commit_to_sent == {2_000_000: 1}
+    assert stats.rooms["lobby"].commit_to_sent == {2_000_000: 1}
+
+
+def test_authors_of_a_large_room_are_sent_to_first(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a message of two authors to a room that takes several rounds
+    ann, bob, carl = stage.enter("ann"), stage.enter("bob"), stage.enter("carl")
+    sent: list[Any] = []
+    monkeypatch.setattr(type(ann.outbox), "send_deferred", lambda outbox: sent.extend([outbox]))
+    for author in (bob, ann, bob):
+        author.send_message("hi")
+    stage.commit()
+    assert sent == []  # nobody waits
+    send_late(stage, ann)
+    for author in (bob, ann, bob):
+        author.send_message("hi")
+    stage.commit()
+    # Then they have it, once each, and the others wait
+    assert sent == [bob.outbox, ann.outbox]
+    assert carl.outbox not in sent

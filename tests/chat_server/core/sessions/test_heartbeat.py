@@ -181,3 +181,15 @@ def test_heartbeat_forgets_a_closed_session(stage: Stage) -> None:
     ann.disconnect()
     tick(stage)
     assert not stage.hub.heartbeat._due
+
+
+def test_heartbeat_goes_on_while_bytes_wait_for_the_fan_out(stage: Stage) -> None:
+    # Given a session in a large room, in which something always waits to be sent, and which answers nothing
+    ann = stage.enter("ann")
+    for _ in range(3):
+        assert not ann.link.ended
+        ann.outbox.defer(100)
+        tick(stage)
+    # Then it is pinged, and ended
+    assert len(ann.receive("ping")) == 2
+    assert ann.link.ended == "timeout"

@@ -28,7 +28,7 @@ from support.core_stage.moves import (
     send_to,
     stop_reading,
 )
-from support.core_stage.peer import fan_out
+from support.fakes.plain_fan_out import PlainFanOut
 from support.transition_matrix import applied_states, pair_name, pairs, recording, words
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ S, E = MembershipState, MembershipEvent
 
 
 def test_membership_allows_these_events_and_no_others() -> None:
-    room = Room(NewRoom("a", "a"), fan_out, lambda *_: None)
+    room = Room(NewRoom("a", "a"), PlainFanOut(), lambda *_: None)
     assert applied_states(Membership(room), MembershipState, MembershipEvent) == words("""
                      JOIN  JOIN_LAGGING  JOIN_ABSENT  OVERFLOW  CATCH_UP  HOLD    RESUME   OWE_CLOSED  SEND_CLOSED  LEAVE
         OUT          LIVE  LAGGING       ABSENT       -         -         -       -        ENDING      -            -
