@@ -27,19 +27,25 @@ def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> N
         return counted(fort, "closed", "reset") + counted(fort, "closed", "closed_by_peer")
 
     before, nameless = gone(), counted(fort, "refused", "reset")
-    for number in range(500):
-        wire = dial(fort)
-        if number % 2:
-            wire.send(HELLO % number)
+    for first in range(0, 500, 50):
+        wires = {number: dial(fort) for number in range(first, first + 50)}
+        for number, wire in wires.items():
+            if number % 4 == 1:
+                wire.send(HELLO % number)
+        with RawConnection(fort.port) as last:  # those before it have been accepted, and count
+            last.send(b'{"type":"ping","id":"1"}\n')
+            assert last.read_line()
+        for number, wire in wires.items():
             if number % 4 == 1:
                 wire.read_line()
-        reset(wire)
-        if number % 100 == 0:
-            served()
+            elif number % 4 == 3:
+                wire.send(HELLO % number)
+            reset(wire)
+        served()
 
     # Then all are counted, and those with a name have left the room
     eventually(lambda: gone() - before >= 250, "the end of those with a name")
-    wait_counted(fort, "refused", "reset", nameless + 200)  # some were reset before they were accepted
+    wait_counted(fort, "refused", "reset", nameless + 250)
     with RawConnection(fort.port) as later:
         later.send(b'{"type":"hello","username":"later","rooms":["haven"]}\n{"type":"who"}\n')
         later.read_line()
