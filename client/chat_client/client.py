@@ -7,6 +7,7 @@ programs patched by gevent.
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -312,15 +313,14 @@ class Client:
         """Close the conversation with a user, for both sides; a new message opens it again."""
         return self._ask(commands.Close(peer=username), Closed)
 
-    # Queries.
-
+    # Queries
     def who(self, room: str | None = None) -> list[User]:
         """Return the users in a room, or all connected users (default None), by name."""
-        return paging.all_users(self._ask, room)
+        return paging.all_users(self._ask, time.sleep, room)
 
     def rooms(self) -> list[RoomState]:
         """Return the public rooms that have members or messages, by name."""
-        return paging.all_rooms(self._ask)
+        return paging.all_rooms(self._ask, time.sleep)
 
     def history(
         self, room: str, *, before: int | None = None, after: int | None = None, limit: int | None = 50
@@ -336,14 +336,14 @@ class Client:
             return list(itertools.islice(self.log(room, after), limit))
         if limit is None:
             raise ValueError("history(limit=None) needs `after`")
-        return paging.newest_messages(self._ask, room, before, limit)
+        return paging.newest_messages(self._ask, time.sleep, room, before, limit)
 
     def log(self, room: str, after: int = 0) -> Iterator[MessageEvent]:
         """Yield all stored messages of a joined room after a seq (default 0: from the first), ascending.
 
         They are fetched in pages of 500 while iterating.
         """
-        return paging.messages_after(self._ask, room, after)
+        return paging.messages_after(self._ask, time.sleep, room, after)
 
     def servers(self) -> list[ServerState]:
         """Return the servers of the cluster, including the connected one."""

@@ -1,5 +1,5 @@
 """Building blocks of the client, without I/O: backoff, pacing, RTT samples, paged lists.
 
-Imports `chat_protocol` only.
+Imports `errors.py` and `chat_protocol` only.
 Open `backoff.py` first.
 """

@@ -5,6 +5,7 @@ Messages of the old session that are in the log, after its last seq, are not res
 """
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
@@ -30,7 +31,9 @@ def stored_messages(
             wanted.setdefault(view.room, (view, set()))[1].add(message.ref)
     for view, refs in wanted.values():
         found = _own_messages(
-            itertools.islice(paging.messages_after(ask, view.room, view.seq), MAX_SEARCHED_MESSAGES),
+            itertools.islice(
+                paging.messages_after(ask, time.sleep, view.room, view.seq), MAX_SEARCHED_MESSAGES
+            ),
             ended.id,
             refs,
         )

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 # What is skipped in one step. A backslash escapes the byte after it, but not a raw newline, which breaks the
-# string. Possessive: what was skipped is not tried again (and again, for each string).
-_IN_STRING = rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
+# string. Atomic: what was skipped is not tried again (and again, for each string). A possessive group would
+# do the same, but Python before 3.11.5 is wrong about where its match ends.
+_IN_STRING = rb'[^"\\\n]*+(?>(?:\\[^\n][^"\\\n]*+)*)'
 _STRING = rb'"' + _IN_STRING + rb'"'
-_FLAT_OBJECT = rb'\{[^"{}]*+(?:' + _STRING + rb'[^"{}]*+)*+\}'
+_FLAT_OBJECT = rb'\{[^"{}]*+(?>(?:' + _STRING + rb'[^"{}]*+)*)\}'
 _INSIDE_STRING = re.compile(_IN_STRING)
-_OUTSIDE_STRING = re.compile(rb'[^"{}]*+(?:' + _STRING + rb'[^"{}]*+)*+')
-_INSIDE_OBJECT = re.compile(rb'[^"{}]*+(?:(?:' + _STRING + rb"|" + _FLAT_OBJECT + rb')[^"{}]*+)*+')
+_INSIDE_OBJECT = re.compile(rb'[^"{}]*+(?>(?:(?:' + _STRING + rb"|" + _FLAT_OBJECT + rb')[^"{}]*+)*)')
 # Between objects: white space, commas, the NULs of padded buffers, the RS of JSON text sequences (RFC 7464),
 # and the byte order mark of each of several files.
 _SEPARATORS = re.compile(rb"(?:[\s,\x00\x1e]|\xef\xbb\xbf)*")
@@ -137,10 +137,11 @@ class ObjectSplitter:
         Returns the offset, and whether the object ended there.
         """
         end = len(held)
+        if not self._depth:  # it begins here
+            self._depth = 1
+            at += 1
         while True:
-            skipped = (
-                _INSIDE_STRING if self._in_string else _INSIDE_OBJECT if self._depth else _OUTSIDE_STRING
-            )
+            skipped = _INSIDE_STRING if self._in_string else _INSIDE_OBJECT
             found = skipped.match(held, at)
             assert found is not None  # it may be empty
             at = found.end()

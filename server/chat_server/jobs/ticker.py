@@ -14,8 +14,8 @@ from chat_server.vocabulary import LogEvent
 TICK_INTERVAL_S: Final = 0.1
 """Seconds between two checks of pings, presence and deadlines."""
 
-FLUSHES: Final = 4
-"""Of presence events, at most, in one check; between two of them others are served."""
+PRESENCE_DELIVERIES: Final = 400
+"""Presence events after which a check sends no more; after each hundred others are served."""
 
 
 def repeat_every(seconds: float, work: Callable[[], None], log: FilteringBoundLogger) -> None:
@@ -54,9 +54,9 @@ class Ticker:
                 self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _flush_presence(self) -> None:
-        for _ in range(FLUSHES):
-            if not self._presence_updates.flush():
-                break
+        deliveries = 0
+        while deliveries < PRESENCE_DELIVERIES and (sent := self._presence_updates.flush()):
+            deliveries += sent
             self._context.loop.sleep(NEXT_ROUND_S)
 
     def _ping(self) -> None:

@@ -8,7 +8,7 @@ from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.ports.clock import Clock
 from chat_server.net.address_limits import AddressLimits
 from chat_server.net.event_loop import EventLoop
-from chat_server.net.turns import Turns
+from chat_server.net.turns import AddressShare, Turns
 
 
 class ConnectionContext:
@@ -36,6 +36,14 @@ class ConnectionContext:
         self.turns = Turns(loop, clock)
         self.reading_stopped = False
         self.drain_timeout_s = 0.0  # while the server does not stop
+
+    def new_share(self, host: str) -> AddressShare | None:
+        """Return the share of each round that a new connection from `host` takes part in.
+
+        None: it has none, as its address is exempt from limits, or there are none per address.
+        """
+        limited = self.hub.limits.rate_address_factor > 0
+        return self.turns.share_of(self.address_limits.limited_key(host) if limited else "")
 
     def stop_reading(self, drain_timeout: float) -> None:
         """Read no more commands from any connection: the server stops within `drain_timeout` seconds."""

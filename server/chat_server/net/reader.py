@@ -34,7 +34,7 @@ class Reader:
     def __init__(self, descriptor: int, host: str, context: ConnectionContext) -> None:
         self.host = host
         self.turn_key = address_key(host)
-        self.share = context.turns.share_of(context.address_limits.limited_key(host))
+        self.share = context.new_share(host)
         self._context = context
         self._watcher = context.loop.io(descriptor, EV_READ)
         self._waits = BUSY

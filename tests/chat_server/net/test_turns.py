@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 import pytest
+from msgspec import structs
 
 from chat_protocol.errors import ByeReason
 from chat_server.net.event_loop import NEXT_ROUND_S, GeventLoop, GreenletSwitch
@@ -252,3 +253,13 @@ def test_connection_may_end_while_its_command_waits_for_another_turn(make_play: 
     assert play.loop.waits_for == "input"  # it reads to the end
     play.loop.run_timers()
     assert not play.context.turns._waiting
+
+
+def test_exempt_addresses_and_servers_without_limits_per_address_have_no_shares(
+    make_play: type[Play],
+) -> None:
+    assert make_play().connection.share is None
+    play = make_play(limited=True)
+    assert play.connection.share is not None
+    play.hub.limits = structs.replace(play.hub.limits, rate_address_factor=0)
+    assert play.context.new_share("192.0.2.1") is None

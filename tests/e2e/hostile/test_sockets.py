@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections import Counter
 
 import pytest
 
@@ -19,6 +20,14 @@ def reset(wire: RawConnection) -> None:
     """Close so that the other side gets a reset."""
     wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.close()
+
+
+def ends(server: ServerProcess) -> list[tuple[str, dict[str, int]]]:
+    """Return how connections have ended."""
+    return [
+        (field, dict(sum((Counter(line[field]) for line in server.entries("interval")), Counter())))
+        for field in ("closed", "refused", "errors")
+    ]
 
 
 def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> None:
@@ -44,7 +53,7 @@ def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> N
         served()
 
     # Then all are counted, and those with a name have left the room
-    eventually(lambda: gone() - before >= 250, "the end of those with a name")
+    eventually(lambda: gone() - before >= 250, lambda: f"the end of those with a name; {ends(fort)}")
     wait_counted(fort, "refused", "reset", nameless + 250)
     with RawConnection(fort.port) as later:
         later.send(b'{"type":"hello","username":"later","rooms":["haven"]}\n{"type":"who"}\n')

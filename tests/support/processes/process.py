@@ -30,11 +30,12 @@ def clean_environment(folder: Path) -> dict[str, str]:
     return kept | {"HOME": str(folder), "LC_ALL": "C.UTF-8"}
 
 
-def eventually(condition: Callable[[], T], what: str = "it") -> T:
-    """Wait until `condition` returns something true, and return that."""
+def eventually(condition: Callable[[], T], what: str | Callable[[], str] = "it") -> T:
+    """Wait until `condition` returns something true, and return that. `what`: what failed, or says so."""
     deadline = time.monotonic() + TIMEOUT_S
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what() if callable(what) else what} did not happen in time")
         time.sleep(0.01)
     return found
 

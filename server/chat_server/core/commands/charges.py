@@ -1,9 +1,9 @@
 """What commands cost besides their first token of the message rate.
 
 It is charged when it is known, and leaves the session in debt: the answer is sent, the next command waits.
-A token is about what a message costs, 50 µs of CPU and a delivery to a few dozen members. What holds others
-up for longer than a millisecond, because it cannot be interrupted, costs two to four times its CPU: less than
-a hundredth of what the others do meets it.
+A token is about what a message costs, 50 µs of CPU and a delivery to a few dozen members. What holds
+others up for longer than a millisecond, because it cannot be interrupted, costs more than its CPU, up to five
+times: so what the others do seldom meets it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ STORED_PAGE_TOKENS: Final = 8
 EXAMINED_PER_TOKEN: Final = 250
 """Users that were passed over to find those of a list."""
 
-DESCRIBED_PER_TOKEN: Final = 12
-"""Users in a page of them: each is found, and its round trip asked for, 4 µs."""
+DESCRIBED_PER_TOKEN: Final = 20
+"""Users in a page of them: each is found, and its round trip asked for, 3 µs."""
 
-PEERS_PER_TOKEN: Final = 16
+PEERS_PER_TOKEN: Final = 8
 """Peers that are notified one by one, 4 µs for each."""
 
 NAME_TOKENS: Final = 2
