@@ -5,6 +5,7 @@ With it a test plays the loop itself: when a greenlet waits, and what wakes it, 
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -91,6 +92,9 @@ class EventLoop(Protocol):
     def run_next_round(self, callback: Callable[[], None], /) -> object:
         """Run `callback` in the next round, once the loop has polled its sockets."""
 
+    def has_input(self) -> bool:
+        """Return whether a watched descriptor has become ready since the loop polled. A system call."""
+
     def sleep(self, seconds: float, /) -> None:
         """Let other greenlets run for so many seconds."""
 
@@ -123,6 +127,15 @@ class GeventLoop:
         self._new_timer: Callable[[float], object] = hub.loop.timer
         self.polls: Polls = hub.loop
         self.sleep: Callable[[float], None] = gevent.sleep
+        # The set of descriptors that libev polls is a descriptor, too (epoll(7), kqueue(2)).
+        self._polled = select.poll()
+        self._can_look = hub.loop.fileno() >= 0
+        if self._can_look:
+            self._polled.register(hub.loop.fileno(), select.POLLIN)
+
+    def has_input(self) -> bool:
+        """Return whether a watched descriptor is ready; True where that cannot be known."""
+        return not self._can_look or bool(self._polled.poll(0))
 
     def run_next_round(self, callback: Callable[[], None], /) -> object:
         """Run `callback` in the next round, once the loop has polled its sockets."""

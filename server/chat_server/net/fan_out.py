@@ -1,8 +1,9 @@
 """The fan-out: the same bytes for all members of a room, over several rounds of the loop if they are many.
 
 A `send` costs about 5 µs, so a message to a thousand members at once would keep everybody else waiting for
-5 ms. The bytes for members that are not sent to at once are put into their outboxes, which keeps their order,
-and the outboxes wait in one queue: each once, and for one pass at most, however much is said in its rooms.
+5 ms. As soon as somebody waits, the bytes for the other members are put into their outboxes, which keeps
+their order, and the outboxes wait in one queue: each once, and for one pass at most, however much is said in
+its rooms.
 
 MUST NOT block, switch greenlets, raise, or change the members of a room: a peer that is found stuck or gone,
 or whose transport has a bug, is dealt with later, in a callback of the loop.
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
     from chat_server.net.event_loop import EventLoop
 
-SENDS_AT_ONCE: Final = 250
-"""Sends of a round of the loop to more than a few outboxes: some 1.3 ms. The bytes for the others are queued
-at once, which keeps their order, and sent in the next rounds: nobody waits for a room of thousands."""
+SENDS_AT_ONCE: Final = 100
+"""Sends to more than a few outboxes before the loop is asked whether anybody has input: half a millisecond.
+If so, the bytes for the others are queued at once, which keeps their order, and sent in the next rounds."""
 
 A_FEW: Final = 16
 """Outboxes to which the same bytes are always sent at once."""
@@ -57,28 +58,38 @@ class FanOut:
         refused: list[Any] | None = None
         at_once: Iterable[Any] = outboxes
         later: Iterable[Any] | None = None
-        if len(outboxes) > A_FEW and (count := self._sends_left(len(outboxes), size)) < len(outboxes):
+        left = len(outboxes)
+        if left > A_FEW and (count := self._sends_left(left, size)) < left:
             later = iter(outboxes)
             at_once = islice(later, count)
-        for outbox in at_once:
-            try:
-                if outbox.queue is None:
-                    try:
-                        sent = outbox.send(chunk)
-                    except BlockingIOError:
-                        sent = 0
-                    if sent != size:
-                        outbox.enqueue(chunk[sent:])
-                elif not outbox.offer(chunk):
-                    if refused is None:
-                        refused = []
-                    refused.append(outbox)
-            except OSError:
-                outbox.discard()
-            except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
-                outbox.fail(error)
-        if later is not None:
-            refused = self._defer(later, chunk, refused or [])
+            left -= count
+        while True:
+            for outbox in at_once:
+                try:
+                    if outbox.queue is None:
+                        try:
+                            sent = outbox.send(chunk)
+                        except BlockingIOError:
+                            sent = 0
+                        if sent != size:
+                            outbox.enqueue(chunk[sent:])
+                    elif not outbox.offer(chunk):
+                        if refused is None:
+                            refused = []
+                        refused.append(outbox)
+                except OSError:
+                    outbox.discard()
+                except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
+                    outbox.fail(error)
+            if later is None:
+                return refused or ()
+            if self._waiting or not left or self._loop.has_input():
+                break
+            count = max(SENDS_AT_ONCE // (1 + (size >> SEND_BYTES_SHIFT)), 1)
+            at_once = islice(later, count)
+            left = max(left - count, 0)
+        if left:
+            return self._defer(later, chunk, refused or [])
         return refused or ()
 
     def when_sent(self, callback: Callable[[], None]) -> None:
@@ -183,5 +194,7 @@ class FanOut:
                     marks.popleft()[1]()
             finally:
                 self._scheduled = bool(waiting or marks)
-                if self._scheduled:
+                if self._scheduled and self._loop.has_input():
                     self._loop.run_next_round(self._let_others_go_first)
+                elif self._scheduled:
+                    self._loop.run_callback(self._send_waiting)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,9 +14,6 @@ from chat_server.net.event_loop import GeventLoop
 from chat_server.net.fan_out import A_FEW, SEND_BYTES_SHIFT, SENDS_AT_ONCE, FanOut
 from support.fakes.fake_transport import LoopPlayer
 from support.fakes.slow_peer import OUTBOX_BYTES, SlowPeer
-
-if TYPE_CHECKING:
-    pass
 
 LATE = 7
 """Members of a room that are not sent to at once."""
@@ -83,6 +79,7 @@ def test_sockets_that_are_ready_are_served_between_two_rounds() -> None:
         theirs.send(b"x")
         watcher = loop.io(ours.fileno(), 1)
         watcher.start(lambda: sends.append(crowd.sends))
+        loop.sleep(0.001)  # from now on the loop polls it
         crowd.offer(b"message")
         while crowd.sends < len(crowd.peers):
             loop.sleep(0.001)
@@ -90,6 +87,53 @@ def test_sockets_that_are_ready_are_served_between_two_rounds() -> None:
         watcher.close()
     # Then it is served after each part of the message
     assert {number * SENDS_AT_ONCE for number in range(1, rounds)} <= set(sends)
+
+
+def test_where_nobody_waits_all_is_sent_at_once() -> None:
+    crowd = Crowd(5 * SENDS_AT_ONCE + LATE)
+    crowd.loop.input_waits = False
+    assert not crowd.offer(b"message")
+    assert crowd.having(b"message") == crowd.sends == len(crowd.peers)
+    assert not crowd.loop.timers
+    assert crowd.fan.deferred == 0
+
+
+def test_pass_goes_on_in_the_same_round_where_nobody_waits() -> None:
+    crowd = Crowd(5 * SENDS_AT_ONCE)
+    crowd.offer(b"message")
+    crowd.loop.input_waits = False
+    crowd.loop.run_timers()
+    for _ in range(4):
+        assert not crowd.loop.timers
+        crowd.loop.run_callbacks()
+    assert crowd.having(b"message") == crowd.sends == len(crowd.peers)
+    assert not crowd.loop.callbacks
+
+
+def test_long_chunk_is_sent_to_all_where_nobody_waits() -> None:
+    crowd = Crowd(SENDS_AT_ONCE)
+    crowd.loop.input_waits = False
+    chunk = b"x" * (300 << SEND_BYTES_SHIFT)
+    for peer in crowd.peers:
+        peer.room = len(chunk)
+    crowd.offer(chunk)
+    assert crowd.having(chunk) == len(crowd.peers)
+
+
+def test_loop_knows_whether_somebody_has_input() -> None:
+    loop = GeventLoop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        watcher = loop.io(ours.fileno(), 1)
+        watcher.start(lambda: None)
+        loop.sleep(0.001)
+        assert not loop.has_input()
+        theirs.send(b"x")
+        assert loop.has_input()
+        ours.recv(1)
+        assert not loop.has_input()
+        watcher.stop()
+        watcher.close()
 
 
 def test_rooms_share_the_sends_of_a_round() -> None:

@@ -134,6 +134,7 @@ class LoopPlayer:
         self.watchers: list[FakeWatcher] = []
         self.timed_blocks = 0
         self.iteration = 0  # it is the port `Polls`, too
+        self.input_waits = True  # that of others: `has_input`
         self.keeps_round = False  # whether the connection goes on in the round in which it has begun to wait
         self._main = greenlet.getcurrent()
         self._served: greenlet.greenlet | None = None
@@ -167,6 +168,9 @@ class LoopPlayer:
 
     def run_next_round(self, callback: Callable[[], None], /) -> None:
         self.timers.append(callback)
+
+    def has_input(self) -> bool:
+        return self.input_waits
 
     def sleep(self, seconds: float, /) -> None:
         self.park("sleep", seconds)
