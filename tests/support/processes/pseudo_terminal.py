@@ -77,7 +77,21 @@ class PseudoTerminal:
         self._fd = -1
 
     def resize(self, columns: int) -> None:
-        """Change the width; lines are wrapped again, as in most terminals."""
+        """Change the width; lines are wrapped again, as in most terminals.
+
+        Nothing is drawn meanwhile: what was meant for the old width would be put on the new screen.
+        """
+        os.kill(self._pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOWAIT)
+        while self._has_output():
+            self._read(0)
+        self._wrap(columns)
+        os.kill(self._pid, signal.SIGCONT)
+
+    def _has_output(self) -> bool:
+        return bool(select.select([self._fd], [], [], 0)[0])
+
+    def _wrap(self, columns: int) -> None:
         rows: list[list[str]] = []
         row, column = 0, self._column
         for index, cells in enumerate(self._cells):
