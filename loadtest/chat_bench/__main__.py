@@ -12,18 +12,23 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from chat_bench import machine, systems
-from chat_bench.bench import PAIR_CLIENTS, WORKLOADS, Bench, Plan
+from chat_bench import machine
+from chat_bench.bench import WORKLOADS, Bench, Plan
 from chat_bench.client_pool import raise_descriptor_limit
+from chat_bench.peers import c_floors, systems
+from chat_bench.peers.durable import PEERS
+from chat_bench.peers.protocols import TEXT_BYTES
+from chat_bench.peers.systems import System
 from chat_bench.process import BenchError
 from chat_bench.progress import print_progress, run_command
-from chat_bench.protocols import TEXT_BYTES
 from chat_bench.results import Results, check_writable, write_json
-from chat_bench.systems import System
 from chat_bench.table import page
 
 SPARE_DESCRIPTORS: Final = 500
 """Of the limit of open files: reserved for what a server opens besides idle connections."""
+
+NAMES: Final = ("c", "greenroom", *(peer.name for peer in PEERS))
+"""Of systems, for `--systems`; `c`: the floors."""
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as in shells: 128 + signal number."""
@@ -59,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_progress(f"nothing to measure; not installed: {', '.join(results.absent)}")
             return 1
         results.versions = {system.name: system.version for system in found}
+        results.promises = {system.name: system.promise for system in found}
         try:
             Bench(plan, found, Path(folder), results, print_progress).run()
         except KeyboardInterrupt:
@@ -93,10 +99,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--systems",
-        type=_Choice(systems.NAMES),
-        default=frozenset(systems.NAMES),
+        type=_Choice(NAMES),
+        default=frozenset(NAMES),
         metavar="greenroom,redis",
-        help=f"systems, out of {', '.join(systems.NAMES)} (default all that are installed)",
+        help=f"systems, out of {', '.join(NAMES)} (default all that are installed)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file for all samples (default: one in bench-results/)"
@@ -140,13 +146,19 @@ def _gather(names: frozenset[str], folder: Path, results: Results) -> list[Syste
                 found.append(ours)
             except (BenchError, OSError) as error:
                 results.failures.append(f"greenroom: {error}")
-    if "c" in names:
-        loop = systems.c_loop(folder, frame)
-        if loop is None:
-            results.absent.append("C loop (no C compiler)")
+    floors: list[System] = []
+    for floor in c_floors.FLOORS if "c" in names else ():
+        try:
+            compiled = c_floors.compile_floor(floor, folder, frame)
+        except BenchError as error:  # the header of SQLite is missing, say
+            results.absent.append(f"{floor.name} ({error})")
+            continue
+        if compiled is None:
+            results.absent.append(f"{floor.name} (no C compiler)")
         else:
-            found.insert(0, loop)
-    for peer in systems.PEERS:
+            floors.append(compiled)
+    found[:0] = floors
+    for peer in PEERS:
         if peer.name in names:
             system = systems.locate(peer)
             if system is None:
@@ -158,14 +170,14 @@ def _gather(names: frozenset[str], folder: Path, results: Results) -> list[Syste
 
 def _notes(plan: Plan) -> list[str]:
     """Return the notes that the table needs."""
-    notes = ["Greenroom's messages are durable, and echoed to their sender; the others store nothing."]
+    notes = ["Greenroom echoes a message to its sender, as the acknowledgement; so do the floors of pairs."]
     if plan.workloads & {"a", "b"}:
         notes += [
             f"N is {System.receivers:,} receivers; every text has {TEXT_BYTES} bytes.",
             "The C loop sends as many bytes as Greenroom, one send(2) for each receiver, and parses nothing.",
         ]
     if "c" in plan.workloads:
-        notes.append(f"{PAIR_CLIENTS} clients in pairs: a message counts when its receiver has it.")
+        notes.append(f"{System.pair_clients} clients in pairs: a message counts when its receiver has it.")
     if "d" in plan.workloads:
         notes += [
             "Log-ins, joins and idle connections: measured once each.",

@@ -8,19 +8,27 @@ from typing import Final
 
 from msgspec import Struct
 
-from chat_bench import workloads
+from chat_bench import machine, workloads
 from chat_bench.client_pool import ClientPool
+from chat_bench.peers.systems import System
 from chat_bench.process import BenchError
 from chat_bench.results import Results
-from chat_bench.systems import System
 
-PAIR_CLIENTS: Final = 200
 IN_FLIGHT: Final = 64
 WORKLOADS: Final = {
     "a": "fan-out, one in flight",
     "b": "fan-out, 64 in flight",
     "c": "pairs",
     "d": "idle, joins",
+    "e": "one pair, on one CPU",
+}
+
+_LETTERS: Final = {
+    "_fan_out": frozenset("ab"),
+    "_pairs": frozenset("c"),
+    "_idle": frozenset("d"),
+    "_joins": frozenset("d"),
+    "_one_pair": frozenset("e"),
 }
 
 _IDLE_PAUSE_S: Final = 1.0
@@ -84,13 +92,16 @@ class Bench:
             self._all(f"round {number + 1}, fan-out", self._fan_out, turns)
         if "c" in self._plan.workloads:
             self._all(f"round {number + 1}, pairs", self._pairs, turns)
+        if "e" in self._plan.workloads:
+            self._all(f"round {number + 1}, one pair", self._one_pair, turns)
 
     def _all(
         self, title: str, work: Callable[[System], str], systems: Sequence[System] | None = None
     ) -> None:
+        letters = _LETTERS[work.__name__]
         for system in systems or self._systems:
             key = (system.name, work.__name__)
-            if key in self._failed or not (system.has_clients or work == self._fan_out):
+            if key in self._failed or not letters & system.workloads & self._plan.workloads:
                 continue
             try:
                 found = work(system)
@@ -119,12 +130,30 @@ class Bench:
 
     def _pairs(self, system: System) -> str:
         """Measure clients that send to each other."""
-        with system.start(self._folder) as server, ClientPool(server.port(), system.protocol) as pool:
-            pairs = workloads.Pairs(pool, system.protocol, PAIR_CLIENTS)
-            sample = workloads.measured(server, self._plan.seconds, system.settle, pairs.run)
+        sample = self._measure_pairs(system)
         self._results.add("pairs", system.name, sample.cpu_us)
         self._results.add("pairs_rate", system.name, sample.rate)
         return f"{sample.cpu_us:.2f} µs, {sample.rate:,.0f} messages/s"
+
+    def _one_pair(self, system: System) -> str:
+        """Measure two clients that send to each other, with server and clients on one CPU.
+
+        On several, where a wake-up of another CPU costs more than all else, the figure is that of the
+        scheduler's choice.
+        """
+        clients, system.pair_clients = system.pair_clients, 2
+        try:
+            with machine.pinned_to():
+                sample = self._measure_pairs(system)
+        finally:
+            system.pair_clients = clients
+        self._results.add("one_pair", system.name, sample.cpu_us)
+        return f"{sample.cpu_us:.2f} µs"
+
+    def _measure_pairs(self, system: System) -> workloads.Sample:
+        with system.start(self._folder) as server, ClientPool(server.port(), system.protocol) as pool:
+            pairs = workloads.Pairs(pool, system.protocol, system.pair_clients)
+            return workloads.measured(server, self._plan.seconds, system.settle, pairs.run)
 
     def _idle(self, system: System) -> str:
         """Measure log-ins, and the memory of an idle connection."""

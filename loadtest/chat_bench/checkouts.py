@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from chat_bench.peers.systems import Greenroom
 from chat_bench.process import BenchError, find_program
-from chat_bench.systems import Greenroom
 
 OURS = "greenroom"
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from chat_bench.peers.protocols import WireProtocol
 from chat_bench.process import BenchError
-from chat_bench.protocols import WireProtocol
 
 RECEIVE_TIMEOUT_S: Final = 10.0
 """If nothing arrives for so long while something is due, the measurement has failed."""

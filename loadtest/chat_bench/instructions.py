@@ -22,13 +22,12 @@ from msgspec import Struct
 
 from chat_bench.checkouts import add_server_option, servers
 from chat_bench.client_pool import RECEIVE_TIMEOUT_S, ClientPool
+from chat_bench.peers.protocols import MARK, ROOM, WireProtocol, text_with
+from chat_bench.peers.systems import Greenroom
 from chat_bench.process import BenchError, Server, find_program, free_port
 from chat_bench.progress import print_progress, run_command
-from chat_bench.protocols import MARK, WireProtocol, text_with
 from chat_bench.results import check_writable, write_json
-from chat_bench.systems import Greenroom
 from chat_bench.table import table
-from chat_bench.workloads import ROOM
 
 TOOLS: Final = ("valgrind", "callgrind_control")
 HASH_SEED: Final = "0"

@@ -1,9 +1,11 @@
 """Describes the machine, and measures the CPU load of other programs."""
 
+import contextlib
 import os
 import platform
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +38,17 @@ def busy_seconds(stat: str) -> float:
     """
     user, nice, system, _, _, irq, softirq = (int(field) for field in stat.split("\n", 1)[0].split()[1:8])
     return (user + nice + system + irq + softirq) * _TICK_S
+
+
+@contextlib.contextmanager
+def pinned_to(cpu: int | None = None) -> Iterator[None]:
+    """Keep this process, and those that it starts meanwhile, to one CPU, by default the last one."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed) if cpu is None else cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 class OtherLoad:

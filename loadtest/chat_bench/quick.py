@@ -1,7 +1,7 @@
 """`python -m chat_bench.quick`: the hot path in a minute, servers on one CPU and clients on another.
 
-Beside the C loop, and beside the servers of other checkouts: each has its turn in each round, and what is
-compared is measured within one round.
+Beside the C loop, NATS JetStream if it is installed, and the servers of other checkouts: each has its turn in
+each round, and what is compared is measured within one round.
 """
 
 import argparse
@@ -20,10 +20,12 @@ from chat_bench import machine, workloads
 from chat_bench.bench import Bench, Plan
 from chat_bench.checkouts import OURS, add_server_option, servers
 from chat_bench.client_pool import ClientPool, raise_descriptor_limit
+from chat_bench.peers.c_floors import CLoop
+from chat_bench.peers.durable import JetStream
+from chat_bench.peers.systems import Greenroom, System, typical_frame_bytes
 from chat_bench.process import BenchError, Server, find_program
 from chat_bench.progress import print_progress, run_command
 from chat_bench.results import METRICS, Results, check_writable, write_json
-from chat_bench.systems import CLoop, Greenroom, System, typical_frame_bytes
 from chat_bench.table import measurements, table
 
 ROUNDS: Final = 3
@@ -44,15 +46,19 @@ class Pinned(System):
     cpu: int | None = None
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start it there; its threads inherit that. `ping_interval`: as in `System.start`."""
-        server = super().start(folder, ping_interval)
-        if self.cpu is not None:
-            os.sched_setaffinity(server.pid, {self.cpu})
-        return server
+        """Start it there; all its threads inherit that. `ping_interval`: as in `System.start`."""
+        if self.cpu is None:
+            return super().start(folder, ping_interval)
+        with machine.pinned_to(self.cpu):
+            return super().start(folder, ping_interval)
 
 
 class PinnedLoop(Pinned, CLoop):
     """The C loop."""
+
+
+class PinnedJetStream(Pinned, JetStream):
+    """The peer with the same promise."""
 
 
 class PinnedGreenroom(Pinned, Greenroom):
@@ -85,7 +91,7 @@ def run(
         turns = [*found[by:], *found[:by]]
         Bench(one_round, turns, folder, results, say).run()
         for system in turns:
-            if system.has_clients:
+            if "d" in system.workloads:
                 with system.start(folder) as server, ClientPool(server.port(), system.protocol) as pool:
                     logins, _ = workloads.log_in(server, pool, system.protocol, LOGINS)
                 results.add("login", system.name, logins.cpu_us)
@@ -138,6 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compiler = find_program("cc") or find_program("gcc")
         if compiler is not None:
             found.append(PinnedLoop(compiler, folder, typical_frame_bytes()))
+        peer = find_program(PinnedJetStream.program)
+        if peer is not None:
+            found.append(PinnedJetStream(peer))
         for system in found:
             system.cpu = cpu
         results = Results(

@@ -24,6 +24,7 @@ METRICS: Final = {
     "fanout_1": Metric("1 → N, one message in flight: µs per delivery", 2, ratio=True),
     "fanout_64": Metric("1 → N, 64 in flight: µs per delivery", 3, ratio=True),
     "pairs": Metric("200 clients in pairs: µs per message", 1, ratio=True),
+    "one_pair": Metric("one pair, on one CPU with its clients: µs per message", 1, ratio=True),
     "join": Metric("joins of one room: µs per join", 0),
     "login": Metric("log-ins: µs each", 0),
     "login_rate": Metric("log-ins: per second (wall)", 0),
@@ -55,6 +56,8 @@ class Results(Struct):
     settings: dict[str, float]
     versions: dict[str, str]
     """The systems in the order of their columns, with their versions."""
+    promises: dict[str, str] = field(default_factory=dict)
+    """System → what the sender of an acknowledged message may rely on."""
     absent: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Notes below the table."""

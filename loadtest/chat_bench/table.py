@@ -58,6 +58,10 @@ def page(results: Results) -> str:
         f"Machine: {machine}. Measured {results.started}.",
         f"Rounds: {rounds:.0f} of {seconds:g} s, in turn, each on a fresh server; medians (least-most).",
     ]
+    by_promise: dict[str, list[str]] = {}
+    for system, promise in results.promises.items():
+        by_promise.setdefault(promise, []).append(system)
+    lines += [f"A message: {promise}: {', '.join(names)}." for promise, names in by_promise.items()]
     lines += results.notes
     if results.absent:
         lines.append(f"Not installed, so not measured: {', '.join(results.absent)}.")

@@ -7,10 +7,9 @@ from typing import Final
 from msgspec import Struct
 
 from chat_bench.client_pool import RECEIVE_TIMEOUT_S, ClientPool
+from chat_bench.peers.protocols import MARK, OTHER_MARK, ROOM, WireProtocol, text_with
 from chat_bench.process import BenchError, Server
-from chat_bench.protocols import MARK, OTHER_MARK, WireProtocol, text_with
 
-ROOM: Final = "bench"
 HALL: Final = "hall"
 WARM_UP_SHARE: Final = 0.25
 """Length of the unmeasured warm-up, as a share of the measured time."""
@@ -135,7 +134,7 @@ class Pairs:
         marks = (MARK, OTHER_MARK)
         for number, fd in enumerate(opened):
             sock = pool.sockets[fd]
-            frame = protocol.direct(f"u{number ^ 1}", text_with(marks[number & 1]))
+            frame = protocol.direct(f"u{number ^ 1}", text_with(marks[number & 1]), f"u{number}")
             self._clients[fd] = (sock.recv_into, sock.send, marks[number & 1 ^ 1], frame)
 
     def run(self, seconds: float) -> tuple[int, int]:
@@ -145,6 +144,7 @@ class Pairs:
         buffer = pool.buffer
         count = buffer.count
         poll = pool.epoll.poll
+        acknowledges, acknowledgements = self._protocol.acknowledges, self._protocol.acknowledgements
         for _, send, _, frame in clients.values():
             send(frame)
         under_way = len(clients)
@@ -160,7 +160,13 @@ class Pairs:
                 receive, send, mark, frame = clients[fd]
                 size = receive(buffer)
                 received += size
-                arrived = count(mark, 0, size)
+                if acknowledges:
+                    answers = acknowledgements(bytes(memoryview(buffer)[:size]))
+                    arrived = len(answers)
+                    for answer in answers:
+                        send(answer)
+                else:
+                    arrived = count(mark, 0, size)
                 if arrived:  # Two, if the partner's next message came before its last was read.
                     messages += arrived
                     if sending:

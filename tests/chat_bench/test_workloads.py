@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -14,21 +16,21 @@ from chat_bench import workloads
 from chat_bench.__main__ import main
 from chat_bench.bench import Bench, Plan
 from chat_bench.client_pool import ClientPool
-from chat_bench.process import BenchError, find_program
-from chat_bench.protocols import NdjsonProtocol, RawProtocol
-from chat_bench.results import Results, write_json
-from chat_bench.systems import (
-    PEERS,
+from chat_bench.peers.c_floors import CLoop, CPairs, CPairsSqlite, compile_floor
+from chat_bench.peers.durable import PEERS, MqttQos1Protocol
+from chat_bench.peers.protocols import MARK, OTHER_MARK, NdjsonProtocol, RawProtocol, text_with
+from chat_bench.peers.systems import (
     Greenroom,
     System,
-    c_loop,
     locate,
     measure_frame_bytes,
     typical_frame_bytes,
 )
+from chat_bench.process import BenchError, find_program
+from chat_bench.results import Results, write_json
 
 PLAN = Plan(
-    workloads=frozenset("abcd"), rounds=1, seconds=0.05, idle_clients=20, join_clients=10, ping_interval=0.2
+    workloads=frozenset("abcde"), rounds=1, seconds=0.05, idle_clients=20, join_clients=10, ping_interval=0.2
 )
 
 needs_compiler = pytest.mark.skipif(
@@ -38,7 +40,7 @@ needs_greenroom = pytest.mark.skipif(not find_program("chat-server"), reason="ch
 
 
 def run(system: System, folder: Path) -> Results:
-    system.receivers = 5
+    system.receivers, system.pair_clients = 5, 6
     system.settle = system.presence_s = 0.0
     results = Results(started="", machine={}, settings={}, versions={system.name: system.version})
     Bench(PLAN, [system], folder, results, lambda _: None).run()
@@ -47,7 +49,7 @@ def run(system: System, folder: Path) -> Results:
 
 @needs_compiler
 def test_c_loop_sends_each_receiver_the_same_bytes(tmp_path: Path) -> None:
-    loop = c_loop(tmp_path, 200)
+    loop = compile_floor(CLoop, tmp_path, 200)
     assert loop is not None
     loop.receivers = 5
     with loop.start(tmp_path) as server, ClientPool(server.port(), loop.protocol) as pool:
@@ -59,12 +61,45 @@ def test_c_loop_sends_each_receiver_the_same_bytes(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_bench_measures_the_c_loop(tmp_path: Path) -> None:
-    loop = c_loop(tmp_path, 200)
+    loop = compile_floor(CLoop, tmp_path, 200)
     assert loop is not None
     results = run(loop, tmp_path)
     assert not results.failures
     assert set(results.samples) == {"fanout_1", "fanout_64", "fanout_bytes"}
     assert results.samples["fanout_bytes"]["C loop"] == [200]
+
+
+@needs_compiler
+@pytest.mark.parametrize("floor", [CPairs, CPairsSqlite])
+def test_floor_of_pairs_sends_each_message_to_its_sender_and_its_partner(
+    floor: type[CPairs], tmp_path: Path
+) -> None:
+    try:
+        system = compile_floor(floor, tmp_path, 200)
+    except BenchError as error:
+        pytest.skip(str(error))
+    assert system is not None
+    system.pair_clients = 6
+    with system.start(tmp_path) as server, ClientPool(server.port(), system.protocol) as pool:
+        messages, received = workloads.Pairs(pool, system.protocol, 6).run(0.0)
+        assert received == 200 * (messages + 6)  # each client's echo, beside what its partner sent
+        if floor is CPairsSqlite:
+            (data_file,) = tmp_path.rglob("floor.db")
+            with closing(sqlite3.connect(data_file)) as log:
+                assert log.execute("SELECT count(*), min(length(text)) FROM log").fetchone() == (6, 200)
+    results = run(system, tmp_path)
+    assert not results.failures
+    assert set(results.samples) == {"pairs", "pairs_rate", "one_pair"}
+
+
+def test_each_message_of_a_read_is_acknowledged() -> None:
+    protocol = MqttQos1Protocol()
+    first, second = (protocol.publish("u1", text_with(mark)) for mark in (MARK, OTHER_MARK))
+    second = second.replace(b"u1\x00\x01", b"u1\x5e\x7c")  # a number of two bytes that are marks
+    puback = b"\x40\x02\x00\x01"
+    assert protocol.acknowledgements(puback + first + second) == [puback, b"\x40\x02\x5e\x7c"]
+    with pytest.raises(BenchError, match="two reads"):
+        protocol.acknowledgements(first[:-1])
 
 
 @needs_greenroom
@@ -93,7 +128,12 @@ def test_bench_measures_a_peer(peer: type[System], tmp_path: Path) -> None:
         pytest.skip(f"{peer.program} is not installed")
     results = run(system, tmp_path)
     assert not results.failures
-    assert {"fanout_1", "fanout_64", "pairs", "login"} <= set(results.samples)
+    wanted = {"pairs", "one_pair"}
+    if "a" in peer.workloads:
+        wanted |= {"fanout_1", "fanout_64"}
+    if "d" in peer.workloads:
+        wanted |= {"login"}
+    assert wanted <= set(results.samples)
 
 
 class Broken(System):

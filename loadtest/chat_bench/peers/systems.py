@@ -8,25 +8,21 @@ import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Final
 
-from chat_bench.process import BenchError, Server, find_program, free_port
-from chat_bench.protocols import (
+from chat_bench.peers.protocols import (
     MARK,
+    ROOM,
     IrcProtocol,
     MqttProtocol,
     NatsProtocol,
     NdjsonProtocol,
-    RawProtocol,
     RedisProtocol,
     WireProtocol,
     text_with,
 )
-from chat_bench.workloads import ROOM
+from chat_bench.process import BenchError, Server, find_program, free_port
 from chat_protocol.dialects import ndjson
 from chat_protocol.events import MessageEvent
-
-SOURCE: Final = Path(__file__).with_name("fanout.c")
 
 
 class System(ABC):
@@ -35,10 +31,14 @@ class System(ABC):
     name: str
     program: str
     protocol: WireProtocol
+    promise = "nothing is kept"
+    """What its sender may rely on once a message is acknowledged, for the table."""
+    workloads = frozenset("abcde")
+    """Those that it can run, by their letters in `bench.py`."""
     receivers = 1000
     """Receivers of a fan-out."""
-    has_clients = True
-    """Whether clients can log in and send to each other."""
+    pair_clients = 200
+    """Clients that send to each other in pairs."""
     settle = 0.0
     """Seconds after the last message within which deferred work is done."""
     pings = False
@@ -63,8 +63,12 @@ class System(ABC):
         """
         del ping_interval
         port = free_port()
-        own = Path(tempfile.mkdtemp(prefix=f"{self.name.replace(' ', '-')}-", dir=folder))
+        own = self.own_folder(folder)
         return Server(self.command(own, port), port=port, log=own / "output")
+
+    def own_folder(self, folder: Path) -> Path:
+        """Return a new folder for one server's files."""
+        return Path(tempfile.mkdtemp(prefix=f"{self.name.replace(' ', '-')}-", dir=folder))
 
     def _version(self) -> str:
         done = subprocess.run(
@@ -74,39 +78,13 @@ class System(ABC):
         return found[0] if found else ""
 
 
-class CLoop(System):
-    """The lower bound: no protocol, no parsing, one send(2) for each receiver."""
-
-    name = "C loop"
-    program = "cc"
-    has_clients = False
-
-    def __init__(self, program: str, folder: Path, frame_bytes: int) -> None:
-        super().__init__(program)
-        self.protocol = RawProtocol(frame_bytes)
-        self.binary = folder / "fanout"
-        compile_ = [program, "-O2", "-Wall", "-Wextra", "-o", str(self.binary), str(SOURCE)]
-        done = subprocess.run(compile_, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise BenchError(f"fanout.c does not compile: {done.stderr.strip()[:500]}")
-
-    def command(self, folder: Path, port: int) -> list[str]:
-        """Return the loop's command; it chooses a free port itself."""
-        del folder, port
-        return [str(self.binary), str(self.receivers)]
-
-    def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start the loop."""
-        del ping_interval
-        return Server(self.command(folder, 0), port=None, log=folder / "fanout-errors")
-
-
 class Greenroom(System):
     """Default settings, so durable; only limits per client and per address are off."""
 
     name = "greenroom"
     program = "chat-server"
     protocol = NdjsonProtocol()
+    promise = "written to the disk's cache before it is acknowledged"
     settle = 1.0  # Checkpoints come once a second.
     pings = True
     presence_s = 6.0  # In a large room, presence is sent at most every 5 s.
@@ -122,7 +100,7 @@ class Greenroom(System):
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
         """Start `chat-server`; `ping_interval`: its `--ping-interval`, in seconds."""
         port = free_port()
-        own = Path(tempfile.mkdtemp(prefix="greenroom-", dir=folder))
+        own = self.own_folder(folder)
         pings = [] if ping_interval is None else ["--ping-interval", f"{ping_interval:g}"]
         return Server([*self.command(own, port), *pings], port=port, log=own / "output")
 
@@ -197,20 +175,10 @@ class NgIrcd(System):
         return [self.path, "--nodaemon", "--config", str(config)]
 
 
-PEERS: Final[tuple[type[System], ...]] = (Redis, Nats, Mosquitto, NgIrcd)
-NAMES: Final = ("c", "greenroom", *(peer.name for peer in PEERS))
-
-
 def locate(wanted: type[System]) -> System | None:
     """Return the system, or None if its program is not installed."""
     path = find_program(wanted.program)
     return None if path is None else wanted(path)
-
-
-def c_loop(folder: Path, frame_bytes: int) -> CLoop | None:
-    """Return the C loop, compiled into `folder`, or None where there is no C compiler."""
-    path = find_program("cc") or find_program("gcc")
-    return None if path is None else CLoop(path, folder, frame_bytes)
 
 
 def typical_frame_bytes() -> int:

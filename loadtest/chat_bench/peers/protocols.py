@@ -16,6 +16,9 @@ OTHER_MARK: Final = b"^"
 
 TEXT_BYTES: Final = 64
 
+ROOM: Final = "bench"
+"""Of a fan-out."""
+
 
 def text_with(mark: bytes) -> bytes:
     """Return the text of all messages: printable, `TEXT_BYTES` long, with `mark` at its end."""
@@ -35,6 +38,9 @@ class WireProtocol(ABC):
     publisher_is_member = True
     """Whether a publisher has to receive what its room receives; else it subscribes to nothing of it."""
 
+    acknowledges = False
+    """Whether a receiver acknowledges each message, by `acknowledgements`."""
+
     @abstractmethod
     def login(self, name: str, room: str | None = None) -> bytes:
         """Return the login of `name`, to be reached by name, or as a receiver in `room`."""
@@ -51,9 +57,14 @@ class WireProtocol(ABC):
     def publish(self, room: str, text: bytes) -> bytes:
         """Return a message to all in `room`."""
 
-    def direct(self, name: str, text: bytes) -> bytes:
-        """Return a message to one client; by default one that receives a room of its own name."""
+    def direct(self, name: str, text: bytes, sender: str = "") -> bytes:
+        """Return a message of `sender` to one client; by default one that receives a room of its own name."""
+        del sender
         return self.publish(name, text)
+
+    def acknowledgements(self, data: bytes) -> list[bytes]:
+        """Return what a receiver answers to each message in `data`, which holds whole ones."""
+        raise NotImplementedError
 
     @abstractmethod
     def join(self, room: str) -> bytes:
@@ -88,8 +99,9 @@ class NdjsonProtocol(WireProtocol):
         """Return a `message` frame."""
         return _line({"type": "message", "room": room, "message": text.decode()})
 
-    def direct(self, name: str, text: bytes) -> bytes:
+    def direct(self, name: str, text: bytes, sender: str = "") -> bytes:
         """Return a `message` frame into a conversation."""
+        del sender
         return _line({"type": "message", "to": name, "message": text.decode()})
 
     def join(self, room: str) -> bytes:
@@ -231,8 +243,9 @@ class IrcProtocol(WireProtocol):
         """Return a PRIVMSG to the channel."""
         return self.direct(f"#{room}", text)
 
-    def direct(self, name: str, text: bytes) -> bytes:
+    def direct(self, name: str, text: bytes, sender: str = "") -> bytes:
         """Return a PRIVMSG."""
+        del sender
         return b"PRIVMSG %b :%b\r\n" % (name.encode(), text)
 
     def join(self, room: str) -> bytes:
