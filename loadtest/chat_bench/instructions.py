@@ -8,19 +8,23 @@ measured and taken off.
 
 import argparse
 import os
+import platform
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from chat_bench.checkouts import add_server_option, servers
+from chat_bench.checkouts import OURS, add_server_option, servers
 from chat_bench.client_pool import RECEIVE_TIMEOUT_S, ClientPool
 from chat_bench.peers.protocols import MARK, ROOM, WireProtocol, text_with
 from chat_bench.peers.systems import Greenroom
@@ -79,6 +83,16 @@ sys.exit(main())
 
 Counts = dict[str, list[float]]
 """Instructions a unit by the load's title; one number for each repeat."""
+
+MAX_GROWTH: Final = 0.05
+"""Above a recorded count, before it is a fault: repeats differ by less."""
+
+
+class Recorded(Struct, frozen=True):
+    """The least instructions a unit by the load's title, and what they hold for."""
+
+    environment: str
+    counts: dict[str, float]
 
 
 class Lockstep:
@@ -232,10 +246,45 @@ def page(counts: dict[str, Counts]) -> str:
     return table(rows)
 
 
+def environment() -> str:
+    """Return what a count depends on besides our code."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("gevent", "greenlet", "msgspec"))
+    build = f"Python {platform.python_version()} ({platform.python_compiler()}), {platform.machine()}"
+    return f"{build}, SQLite {sqlite3.sqlite_version}, {libraries}"
+
+
+def least(counts: Counts) -> dict[str, float]:
+    """Return the least of the repeats: what is more was disturbed."""
+    return {title: round(min(repeats)) for title, repeats in counts.items()}
+
+
+def grown(found: dict[str, float], recorded: dict[str, float]) -> list[str]:
+    """Return a sentence for each load that takes more than was recorded, by more than `MAX_GROWTH`."""
+    return [
+        f"{title}: {found[title]:,.0f} instructions, {found[title] / before - 1:.1%} more than {before:,.0f}"
+        for title, before in recorded.items()
+        if title in found and found[title] > before * (1 + MAX_GROWTH)
+    ]
+
+
+def compare(found: dict[str, float], path: Path) -> list[str]:
+    """Return what has grown since `path` was recorded; nothing where that was in another environment."""
+    try:
+        recorded = msgspec.json.decode(path.read_bytes(), type=Recorded)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BenchError(f"{path} cannot be read: {error}") from error
+    here = environment()
+    if recorded.environment != here:
+        print(f"not compared: {path} is of {recorded.environment}, and here is {here}")
+        return []
+    return grown(found, recorded.counts)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Count; return 0, or 1 if it cannot be done here."""
+    """Count; return 0, or 1 if it cannot be done here or a recorded count is exceeded."""
     options = _parse(arguments)
     check_writable(options.json)
+    check_writable(options.record)
     absent = [tool for tool in TOOLS if find_program(tool) is None]
     if absent:
         raise BenchError(
@@ -249,7 +298,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(page(counts))
     if options.json:
         write_json(options.json, counts)
-    return 0
+    ours = least(counts[OURS])
+    if options.record:
+        write_json(options.record, Recorded(environment(), ours))
+    faults = compare(ours, options.recorded) if options.recorded else []
+    for fault in faults:
+        print(f"slower: {fault}")
+    if faults:
+        print(f"if that is what a change is worth: make instructions ARGS='--record {options.recorded}'")
+    return 1 if faults else 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -260,6 +317,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_server_option(parser)
     parser.add_argument("--repeats", type=int, default=REPEATS, metavar="N", help=f"(default {REPEATS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all counts go")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="where this checkout's counts are kept")
+    parser.add_argument(
+        "--recorded",
+        type=Path,
+        metavar="FILE",
+        help=f"what was kept: fail where a count is {MAX_GROWTH:.0%} above it, if it is of the same Python",
+    )
     return parser.parse_args(arguments)
 
 

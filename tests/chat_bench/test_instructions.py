@@ -5,8 +5,22 @@ from pathlib import Path
 import pytest
 
 from chat_bench import instructions
-from chat_bench.instructions import LOGIN, MANY, ROOM_ONE, Counted, Load, count, dumped, main, page
+from chat_bench.instructions import (
+    LOGIN,
+    MANY,
+    ROOM_ONE,
+    Counted,
+    Load,
+    Recorded,
+    compare,
+    count,
+    dumped,
+    environment,
+    main,
+    page,
+)
 from chat_bench.process import BenchError, find_program
+from chat_bench.results import write_json
 
 needs_valgrind = pytest.mark.skipif(
     not all(map(find_program, (*instructions.TOOLS, "chat-server"))), reason="valgrind is not installed"
@@ -38,6 +52,24 @@ def test_without_valgrind_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instructions, "TOOLS", ("valgrind-of-nowhere",))
     with pytest.raises(BenchError, match="valgrind-of-nowhere is not installed here"):
         main([])
+
+
+def test_what_takes_more_than_was_recorded_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "counts.json"
+    before = {"a message": 1000.0, "a log-in": 5000.0, "gone": 1.0}
+    write_json(file, Recorded(environment(), before))
+    assert not compare({"a message": 1049.0, "a log-in": 4000.0}, file)
+    assert compare({"a message": 1051.0, "a log-in": 5000.0}, file) == [
+        "a message: 1,051 instructions, 5.1% more than 1,000"
+    ]
+    # What another Python executes is no measure of this one
+    write_json(file, Recorded("Python 2", before))
+    assert not compare({"a message": 9000.0}, file)
+    assert "not compared" in capsys.readouterr().out
+    with pytest.raises(BenchError, match="cannot be read"):
+        compare({}, tmp_path / "none.json")
 
 
 @needs_valgrind
