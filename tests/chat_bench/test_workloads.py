@@ -200,13 +200,13 @@ def test_interrupted_bench_stops_its_servers(number: signal.Signals, tmp_path: P
         end = time.monotonic() + 30
         loop = ""
         while not loop and time.monotonic() < end:
-            found = [pid for pid in children.read_text().split() if command_line(pid).endswith("/fanout")]
+            found = [pid for pid in children.read_text().split() if command_line(pid).endswith("/C-loop")]
             loop = found[0] if found else ""
             time.sleep(0.01)
         assert loop
         bench.send_signal(number)
         assert bench.wait(20) == 130
-    assert "fanout" not in command_line(loop)
+    assert "C-loop" not in command_line(loop)
     assert not list(tmp_path.glob("chat-bench-*"))
 
 
