@@ -7,33 +7,22 @@
  * each, in a write-ahead log with pages of 1 KiB that is written at commit and synced at checkpoints, as
  * Greenroom's is by default. It parses nothing, and ends when the first client does.
  */
-#include <arpa/inet.h>
+#include "floor.h"
+
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 #ifdef WITH_SQLITE
 #include <sqlite3.h>
 #endif
 
-enum { BACKLOG = 4096, EVENTS = 256, MESSAGE = 4096 };
+enum { EVENTS = 256, MESSAGE = 4096 };
 
 static struct message {
     int client;
     ssize_t size;
     char text[MESSAGE];
 } batch[EVENTS];
-
-static void fail(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 #ifdef WITH_SQLITE
 static sqlite3 *database;
@@ -91,17 +80,6 @@ static void store(int count)
 }
 #endif
 
-static int accept_one(int listener)
-{
-    int one = 1;
-    int connection = accept(listener, NULL, NULL);
-    if (connection < 0)
-        fail("accept");
-    if (setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
-        fail("TCP_NODELAY");
-    return connection;
-}
-
 static void send_whole(int connection, const struct message *message)
 {
     if (send(connection, message->text, (size_t)message->size, MSG_DONTWAIT | MSG_NOSIGNAL) != message->size)
@@ -115,18 +93,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: pairs CLIENTS [DATABASE]\n");
         return 2;
     }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) < 0 || listen(listener, BACKLOG) < 0
-        || getsockname(listener, (struct sockaddr *)&address, &size) < 0)
-        fail("listen");
 #ifdef WITH_SQLITE
     if (argc == 3)
         open_database(argv[2]);
 #endif
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
+    int listener = listen_on_loopback();
 
     int *client = calloc((size_t)clients, sizeof *client);
     int poll = epoll_create1(0);
